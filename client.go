@@ -32,7 +32,7 @@ const Version = "0.1.0"
 type Client struct {
 	baseURL        string
 	secret         secret
-	userAgent      string
+	header         func() http.Header // of every request; a func for the same reason as secret
 	transport      http.RoundTripper
 	attemptTimeout time.Duration
 	limiter        Limiter
@@ -60,10 +60,10 @@ func NewClient(apiKey string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, invalidArgument("new client", err)
 	}
+	secret := newSecret(apiKey)
 	c := &Client{
 		baseURL:        baseURL,
-		secret:         newSecret(apiKey),
-		userAgent:      strings.TrimSpace(config.product + " memoryplugin-go/" + Version),
+		secret:         secret,
 		attemptTimeout: config.attemptTimeout,
 		limiter:        config.limiter,
 		logger:         config.logger,
@@ -73,9 +73,17 @@ func NewClient(apiKey string, opts ...Option) (*Client, error) {
 			maxRetryAfter: config.maxRetryAfter,
 			budget:        &budget{tokens: budgetSize},
 			hold:          &hold{},
+			secret:        secret,
 		},
 	}
 	c.useHTTPClient(config.httpClient)
+	header := http.Header{
+		"Authorization": {"Bearer " + apiKey},
+		"Accept":        {"application/json"},
+		"Content-Type":  {"application/json"},
+		"User-Agent":    {strings.TrimSpace(config.product + " memoryplugin-go/" + Version)},
+	}
+	c.header = func() http.Header { return header }
 	return c, nil
 }
 
@@ -137,7 +145,7 @@ func newTransport() *http.Transport {
 type call struct {
 	client    *Client
 	operation string
-	request   *http.Request // without its body
+	request   *http.Request // without headers and body, which every attempt gets afresh
 	body      []byte
 
 	attempts  int
@@ -158,10 +166,6 @@ func (c *Client) do(ctx context.Context, operation, method, path string, body []
 		a.plan.reason = err
 		return a
 	}
-	request.Header.Set("Authorization", "Bearer "+c.secret.key())
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", c.userAgent)
 	a.request = request
 	loop := retryablehttp.Client{
 		HTTPClient: &http.Client{Transport: a},
@@ -173,7 +177,7 @@ func (c *Client) do(ctx context.Context, operation, method, path string, body []
 		a.prevented(contextError(ctx, c.secret)) // Nothing but the end of the context fails the loop, in a wait.
 	}
 	if !a.answered {
-		a.log(slog.LevelWarn, "memoryplugin: giving up", slog.Any("reason", a.plan.reason))
+		a.log(slog.LevelWarn, "memoryplugin: giving up", errorAttr("error", a.failed), errorAttr("reason", a.plan.reason))
 	}
 	return a
 }
@@ -223,7 +227,7 @@ func (a *call) waitForHold(ctx context.Context) error {
 		if remaining <= 0 {
 			return nil
 		}
-		if err := a.sleep(ctx, remaining+a.client.retries.backoff.jitter()); err != nil {
+		if err := a.sleep(ctx, a.client.retries.backoff.onTop(remaining)); err != nil {
 			if a.attempts == 0 {
 				a.failed = fmt.Errorf("held back by an earlier reply: %w", reply)
 			}
@@ -233,7 +237,7 @@ func (a *call) waitForHold(ctx context.Context) error {
 }
 
 func (a *call) sleep(ctx context.Context, wait time.Duration) error {
-	if err := outlasts(ctx, wait); err != nil {
+	if err := a.client.retries.futile(ctx, wait); err != nil {
 		return err
 	}
 	timer := time.NewTimer(wait)
@@ -252,11 +256,15 @@ func (a *call) attempt() *failure {
 	ctx, cancel := a.client.attemptContext(a.request.Context())
 	defer cancel()
 	var conn connection
-	req := a.request.Clone(conn.traced(ctx))
+	req := a.request.WithContext(conn.traced(ctx))
+	req.Header = a.client.header().Clone()
 	// Without GetBody nothing below can send the request again.
 	req.Body = io.NopCloser(bytes.NewReader(a.body))
 	req.ContentLength = int64(len(a.body))
 	a.status = 0
+	if ctx.Err() != nil { // A transport would not even ask for a connection.
+		return a.lost(ctx, context.Cause(ctx), false)
+	}
 	resp, err := a.client.transport.RoundTrip(req)
 	if resp != nil && resp.Body != nil {
 		defer resp.Body.Close()
@@ -277,7 +285,7 @@ func (a *call) read(ctx context.Context, resp *http.Response) *failure {
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode <= 599:
 		// A body that can't be read to its end costs its fields, not the status.
-		body, _ := readBody(resp, 0, maxErrorBody+a.client.secret.longest())
+		body, _ := readBody(resp, 0, 2*maxErrorBody)
 		return statusFailure(newErrorResponse(resp, body, a.client.secret))
 	case resp.StatusCode != http.StatusOK:
 		return unexpectedFailure(statusText(resp.StatusCode))
@@ -324,12 +332,13 @@ func (a *call) lost(attemptCtx context.Context, err error, connected bool) *fail
 func (a *call) settle(f *failure) {
 	policy, cost := a.client.retries, a.plan.cost
 	a.plan = retryPlan{}
-	a.log(slog.LevelDebug, "memoryplugin: attempt")
 	if f == nil {
 		a.answered = true
 		policy.budget.give(max(cost, firstTryGift))
+		a.log(slog.LevelDebug, "memoryplugin: attempt")
 		return
 	}
+	a.log(slog.LevelDebug, "memoryplugin: attempt", errorAttr("error", f.err))
 	if f.unknown {
 		a.unknown = f.err
 	}
@@ -342,7 +351,7 @@ func (a *call) settle(f *failure) {
 		policy.budget.give(cost)
 	}
 	if a.plan = policy.plan(a.request.Context(), a.attempts, f); a.plan.again {
-		a.log(slog.LevelWarn, "memoryplugin: retrying", slog.Duration("wait", a.plan.wait))
+		a.log(slog.LevelWarn, "memoryplugin: retrying", errorAttr("error", f.err), slog.Duration("wait", a.plan.wait))
 	}
 }
 
@@ -355,6 +364,10 @@ func (a *call) err(also ...error) error {
 			also = append(also, err)
 		}
 	}
+	if a.unknown != nil && a.unknown != a.failed && a.unknown != a.plan.reason {
+		err := earlierAttempt(a.unknown)
+		texts, also = append(texts, err.Error()), append(also, err)
+	}
 	return a.newError(strings.Join(texts, "; "), also...)
 }
 
@@ -362,17 +375,36 @@ func (a *call) newError(text string, wrapped ...error) error {
 	return &callError{operation: a.operation, text: text, attempts: a.attempts, wrapped: wrapped}
 }
 
+// earlierAttempt is why the last attempt does not settle a call's outcome.
+func earlierAttempt(err error) error {
+	return fmt.Errorf("an earlier attempt got no answer: %w", err)
+}
+
+// log tells of the last attempt.
 func (a *call) log(level slog.Level, message string, attrs ...slog.Attr) {
 	logger, ctx := a.client.logger, a.request.Context()
 	if logger == nil || !logger.Enabled(ctx, level) {
 		return
 	}
+	var status slog.Attr // Handlers ignore an empty one.
+	if a.status != 0 {
+		status = slog.Int("status", a.status)
+	}
 	logger.LogAttrs(ctx, level, message, append([]slog.Attr{
 		slog.String("method", a.request.Method),
 		slog.String("path", a.request.URL.Path),
 		slog.Int("attempt", a.attempts),
-		slog.Int("status", a.status),
+		status,
 	}, attrs...)...)
+}
+
+// errorAttr is empty where there is no error, and for a reply: its status says
+// enough, and its words may name ids.
+func errorAttr(key string, err error) slog.Attr {
+	if _, isReply := errors.AsType[*ErrorResponse](err); err == nil || isReply {
+		return slog.Attr{}
+	}
+	return slog.Any(key, err)
 }
 
 // attemptContext bounds one attempt.

@@ -59,16 +59,15 @@ func (c *Client) DeleteConversations(ctx context.Context, ids []string) (*Delete
 	if err := c.check(ctx); err != nil {
 		return nil, invalidArgument(operation, err)
 	}
-	requested, err := newRequested(ids)
+	ids, err := uniqueIDs(ids)
 	if err != nil {
 		return nil, invalidArgument(operation, err)
 	}
-	body, err := json.Marshal(deletionRequest{requested.ids})
+	body, err := json.Marshal(deletionRequest{ids})
 	if err != nil {
 		return nil, invalidArgument(operation, err)
 	}
-	call := c.do(ctx, operation, http.MethodDelete, conversationsPath, body)
-	return requested.account(call)
+	return account(ids, c.do(ctx, operation, http.MethodDelete, conversationsPath, body))
 }
 
 type deletionRequest struct {
@@ -86,28 +85,23 @@ func (c *Client) check(ctx context.Context) error {
 	return nil
 }
 
-// requested are the ids of one request, each once and in its order.
-type requested struct {
-	ids      []string
-	position map[string]int // of an id in ids
-}
-
-// newRequested copies ids, or says why one of them can't be sent.
-func newRequested(ids []string) (*requested, error) {
+// uniqueIDs copies ids without duplicates, or says why one of them can't be sent.
+func uniqueIDs(ids []string) ([]string, error) {
 	if len(ids) == 0 {
 		return nil, errors.New("no ids")
 	}
-	r := &requested{ids: make([]string, 0, len(ids)), position: make(map[string]int, len(ids))}
+	unique := make([]string, 0, len(ids))
+	seen := make(map[string]struct{}, len(ids))
 	for i, id := range ids {
 		if err := checkID(id); err != nil {
 			return nil, fmt.Errorf("ids[%d] %w", i, err)
 		}
-		if _, ok := r.position[id]; !ok {
-			r.position[id] = len(r.ids)
-			r.ids = append(r.ids, id)
+		if _, ok := seen[id]; !ok {
+			seen[id] = struct{}{}
+			unique = append(unique, id)
 		}
 	}
-	return r, nil
+	return unique, nil
 }
 
 func checkID(id string) error {
@@ -122,38 +116,39 @@ func checkID(id string) error {
 }
 
 // account says what became of each id, and returns the error that goes with it.
-func (r *requested) account(call *call) (*DeleteConversationsResult, error) {
+func account(ids []string, call *call) (*DeleteConversationsResult, error) {
 	result := &DeleteConversationsResult{
 		Deleted: []string{}, NotDeleted: []string{}, Unconfirmed: []string{},
 		Attempts: call.attempts, RequestID: call.requestID,
 	}
 	switch {
 	case call.answered:
-		return result, r.accountAnswer(call, result)
+		return result, accountAnswer(ids, call, result)
 	case call.unknown != nil:
-		result.Unconfirmed = r.ids
+		result.Unconfirmed = ids
 		return result, call.err(ErrOutcomeUnknown)
 	default:
-		result.NotDeleted = r.ids
+		result.NotDeleted = ids
 		return result, call.err()
 	}
 }
 
 // accountAnswer reads a complete 200 into result. The error is nil when every
 // id is answered for.
-func (r *requested) accountAnswer(call *call, result *DeleteConversationsResult) error {
-	reply, err := readDeletion(call.answer, len(r.ids))
+func accountAnswer(ids []string, call *call, result *DeleteConversationsResult) error {
+	reply, err := readDeletion(call.answer, len(ids))
 	if err != nil {
-		result.Unconfirmed = r.ids
-		body := quote(call.client.secret.strike(string(call.answer)))
+		result.Unconfirmed = ids
+		start := call.answer[:min(len(call.answer), maxErrorBody)] // More than is quoted, for a key across the cut.
+		body := quote(call.client.secret.strike(string(start)))
 		what := fmt.Errorf("%w: 200 OK, but %w: %s", ErrUnexpectedResponse, err, body)
 		return call.newError(what.Error(), what, ErrOutcomeUnknown)
 	}
-	left, doubt := r.match(reply, result)
+	left, doubt := reply.match(ids, result)
 	if doubt != nil {
 		doubt = fmt.Errorf("%w: %w", ErrUnexpectedResponse, doubt)
 	} else if call.unknown != nil && len(left) > 0 {
-		doubt = fmt.Errorf("an earlier attempt got no answer: %w", call.unknown)
+		doubt = earlierAttempt(call.unknown)
 	}
 	switch {
 	case doubt == nil:
@@ -163,64 +158,76 @@ func (r *requested) accountAnswer(call *call, result *DeleteConversationsResult)
 		return call.newError(doubt.Error(), doubt)
 	}
 	result.Unconfirmed = left
-	text := fmt.Sprintf("%d of %d unconfirmed: %v", len(left), len(r.ids), doubt)
+	text := fmt.Sprintf("%d of %d unconfirmed: %v", len(left), len(ids), doubt)
 	return call.newError(text, doubt, ErrOutcomeUnknown)
 }
 
-// match sets Deleted and Count of result, and returns the requested ids that
+// match sets Deleted and Count of result. It returns the requested ids that the
 // reply leaves out, and why it can't be trusted for what it leaves out.
-func (r *requested) match(reply *deletionReply, result *DeleteConversationsResult) (left []string, doubt error) {
-	result.Count = reply.count
+func (r *deletionReply) match(ids []string, result *DeleteConversationsResult) (left []string, doubt error) {
+	result.Count = r.count
 	switch {
-	case reply.listed:
-		strangers := 0
-		result.Deleted, left, strangers = r.split(reply.deleted)
-		if !reply.counted {
+	case r.listed:
+		strangers := false
+		result.Deleted, left, strangers = split(ids, r.deleted)
+		if !r.counted {
 			result.Count = len(result.Deleted)
 		}
-		if strangers > 0 {
+		if strangers {
 			return left, errors.New("the reply names an id that was not requested")
 		}
 		if result.Count != len(result.Deleted) {
-			return left, fmt.Errorf("the reply's count is %d, but it lists %d", reply.count, len(result.Deleted))
+			return left, fmt.Errorf("the reply's count is %d, but it lists %d", r.count, len(result.Deleted))
 		}
 		return left, nil
-	case reply.counted && reply.count == len(r.ids):
-		result.Deleted = r.ids
+	case r.counted && r.count == len(ids):
+		result.Deleted = ids
 		return []string{}, nil
-	case reply.counted && reply.count == 0:
-		return r.ids, nil
+	case r.counted && r.count == 0:
+		return ids, nil
 	default:
-		return r.ids, errors.New("the reply does not say which ids are deleted")
+		return ids, errors.New("the reply does not say which ids are deleted")
 	}
 }
 
-// split divides the requested ids into those that are listed, in that order,
-// and those left. An id that is listed twice counts once.
-func (r *requested) split(listed [][]byte) (deleted, left []string, strangers int) {
-	deleted, left = make([]string, 0, len(r.ids)), []string{}
-	isDeleted := make([]bool, len(r.ids))
+// split divides ids into those that are listed, in that order and each once,
+// and those left. There are strangers where others are listed as well.
+func split(ids []string, listed [][]byte) (deleted, left []string, strangers bool) {
+	deleted, left = make([]string, 0, len(ids)), []string{}
+	isDeleted := make([]bool, len(ids))
+	var positions map[string]int
 	next := 0
 	for _, id := range listed {
-		// A look into the map is needed only where the order is not the request's.
-		if next == len(r.ids) || r.ids[next] != string(id) {
-			position, ok := r.position[string(id)]
+		// Most replies keep the request's order, which saves the map.
+		if next == len(ids) || ids[next] != string(id) {
+			if positions == nil {
+				positions = positionsOf(ids)
+			}
+			position, ok := positions[string(id)]
 			if !ok {
-				strangers++
+				strangers = true
 				continue
 			}
 			next = position
 		}
 		if !isDeleted[next] {
 			isDeleted[next] = true
-			deleted = append(deleted, r.ids[next])
+			deleted = append(deleted, ids[next])
 		}
 		next++
 	}
-	for i, id := range r.ids {
+	for i, id := range ids {
 		if !isDeleted[i] {
 			left = append(left, id)
 		}
 	}
 	return deleted, left, strangers
+}
+
+func positionsOf(ids []string) map[string]int {
+	positions := make(map[string]int, len(ids))
+	for i, id := range ids {
+		positions[id] = i
+	}
+	return positions
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -89,8 +90,8 @@ func (e *ErrorResponse) Is(target error) bool {
 
 const maxErrorBody = 64 << 10
 
-// newErrorResponse makes the error of a reply. body may go on for longest bytes
-// of s after maxErrorBody, so that a key across the cut is found.
+// newErrorResponse makes the error of a reply. body goes on after
+// maxErrorBody, so that a key across the cut is found.
 func newErrorResponse(resp *http.Response, body []byte, s secret) *ErrorResponse {
 	struck := s.strike(string(body))
 	e := &ErrorResponse{
@@ -108,6 +109,9 @@ func newErrorResponse(resp *http.Response, body []byte, s secret) *ErrorResponse
 	e.readBody()
 	// An escape in the JSON can hide the key from the first strike.
 	e.Message, e.Text = s.strike(e.Message), s.strike(e.Text)
+	if score := strconv.FormatFloat(e.Score, 'f', -1, 64); s.strike(score) != score {
+		e.Score = 0 // A key of digits.
+	}
 	return e
 }
 
@@ -240,8 +244,17 @@ type externalError struct {
 func newExternalError(err error, s secret) *externalError {
 	return &externalError{
 		text: quote(s.strike(err.Error())),
-		is:   func(target error) bool { return errors.Is(err, target) },
-		as:   func(target any) bool { return !s.isIn(err) && errors.As(err, target) },
+		// A call of another Client can be the cause; its outcome is not this one's.
+		is: func(target error) bool { return target != ErrOutcomeUnknown && errors.Is(err, target) },
+		as: func(target any) bool {
+			// An As method of its own can hand out what no Unwrap leads to.
+			found := reflect.New(reflect.TypeOf(target).Elem())
+			if s.isIn(err) || !errors.As(err, found.Interface()) || s.isIn(found.Elem().Interface()) {
+				return false
+			}
+			reflect.ValueOf(target).Elem().Set(found.Elem())
+			return true
+		},
 	}
 }
 
@@ -257,7 +270,11 @@ func endedBy(ctx context.Context, err error) bool {
 // contextError is nil, or the error of a context that is done, with its cause. A
 // transport returns the cause alone, which need not be context.Canceled.
 func contextError(ctx context.Context, s secret) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
+	err := ctx.Err()
+	if err == nil {
+		return nil
+	}
+	cause := context.Cause(ctx)
 	if cause == err {
 		return err
 	}

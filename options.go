@@ -175,7 +175,7 @@ func WithLogger(l *slog.Logger) Option {
 // l ends the call. Without it attempts are not limited.
 func WithLimiter(l Limiter) Option {
 	return func(c *config) error {
-		if v := reflect.ValueOf(l); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		if v := reflect.ValueOf(l); !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil() {
 			return errors.New("the limiter is nil")
 		}
 		c.limiter = l

@@ -21,6 +21,7 @@ type retryPolicy struct {
 	maxRetryAfter time.Duration
 	budget        *budget
 	hold          *hold
+	secret        secret
 }
 
 // retryPlan is what follows a failed attempt: a wait and another attempt that
@@ -44,13 +45,14 @@ func (p *retryPolicy) plan(ctx context.Context, attempts int, f *failure) retryP
 			return retryPlan{reason: retryAfterTooLong{reply.RetryAfter, p.maxRetryAfter}}
 		}
 		p.hold.extend(time.Now().Add(reply.RetryAfter), reply)
-		wait = reply.RetryAfter + p.backoff.jitter()
+		wait = p.backoff.onTop(reply.RetryAfter)
+	}
+	held, _ := p.hold.remaining()
+	if err := p.futile(ctx, max(wait, held)); err != nil && (ctx.Err() != nil || attempts <= p.maxRetries) {
+		return retryPlan{reason: err}
 	}
 	if attempts > p.maxRetries {
 		return retryPlan{}
-	}
-	if err := outlasts(ctx, wait); err != nil {
-		return retryPlan{reason: err}
 	}
 	cost := retryCost
 	if errors.Is(f.err, ErrRateLimited) {
@@ -72,9 +74,11 @@ func (e retryAfterTooLong) Error() string {
 	return fmt.Sprintf("not retried: Retry-After of %v is above the limit of %v", e.asked, e.most)
 }
 
-// outlasts returns an error when a wait that begins now would not end before
-// ctx does: there is no use in it.
-func outlasts(ctx context.Context, wait time.Duration) error {
+// futile returns an error when ctx has ended, or will before a wait that begins now.
+func (p *retryPolicy) futile(ctx context.Context, wait time.Duration) error {
+	if err := contextError(ctx, p.secret); err != nil {
+		return err
+	}
 	deadline, ok := ctx.Deadline()
 	if !ok || time.Until(deadline) > wait {
 		return nil
@@ -98,9 +102,11 @@ func (b backoff) wait(n int) time.Duration {
 	return random(min(ceiling, b.max))
 }
 
-// jitter goes on top of a Retry-After, so that those it held back don't all
+// onTop adds jitter to a Retry-After, so that those it held back don't all
 // return at once.
-func (b backoff) jitter() time.Duration { return random(b.min) }
+func (b backoff) onTop(d time.Duration) time.Duration {
+	return max(d, d+random(b.min)) // d where the sum overflows.
+}
 
 func random(ceiling time.Duration) time.Duration {
 	if ceiling <= 0 {

@@ -3,61 +3,59 @@ package memoryplugin
 import (
 	"encoding/json"
 	"fmt"
-	"net/url"
+	"html"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// secret returns the forms in which the API key can turn up in a text, the key
-// itself first. It is a func because fmt prints what any field of a struct
-// holds, exported or not, but not what a closure does.
-type secret func() []string
+// secret returns the pattern of the API key as it is or as JSON, a URL, HTML or
+// Go code may write it. It is a func because fmt prints what it finds in any
+// field of a struct, exported or not, but not what a closure holds.
+type secret func() *regexp.Regexp
 
 func newSecret(key string) secret {
-	quoted := strconv.Quote(key)
-	escaped, _ := json.Marshal(key) // A string always marshals.
-	forms := []string{
-		key,
-		quoted[1 : len(quoted)-1],
-		string(escaped[1 : len(escaped)-1]),
-		strings.ReplaceAll(key, "/", `\/`),
-		url.QueryEscape(key),
-		url.PathEscape(key),
+	var text, decimals, hexes []string
+	for _, c := range []byte(key) {
+		text = append(text, anyEscape(c))
+		decimals = append(decimals, fmt.Sprint(c))
+		hexes = append(hexes, fmt.Sprintf("0x%x", c))
 	}
-	return func() []string { return forms }
+	pattern := regexp.MustCompile(strings.Join([]string{
+		strings.Join(text, ""), strings.Join(decimals, " "), strings.Join(hexes, ", "), // The latter as fmt prints bytes.
+	}, "|"))
+	return func() *regexp.Regexp { return pattern }
 }
 
-func (s secret) key() string { return s()[0] }
+// anyEscape is a pattern of the ways in which c may be written.
+func anyEscape(c byte) string {
+	return fmt.Sprintf(`(?:\\*%s|(?i:\\+u00%02x|\\+x%02x|%%%02x|&#x0*%x;)|&#0*%d;|%s)`,
+		regexp.QuoteMeta(string(c)), c, c, c, c, c, regexp.QuoteMeta(html.EscapeString(string(c))))
+}
 
 // strike replaces the key by as many asterisks: the length stays, so that a
 // text can be cut after it at a place that was chosen before.
 func (s secret) strike(text string) string {
-	for _, form := range s() {
-		text = strings.ReplaceAll(text, form, strings.Repeat("*", len(form)))
+	if text == "" {
+		return ""
 	}
-	return text
+	return s().ReplaceAllStringFunc(text, func(found string) string { return strings.Repeat("*", len(found)) })
 }
 
-// isIn reports whether err, or an error that it wraps, prints the key.
-func (s secret) isIn(err error) bool {
-	if err == nil {
+// isIn reports whether value, or an error that it wraps, prints the key.
+func (s secret) isIn(value any) bool {
+	if value == nil {
 		return false
 	}
-	printed := fmt.Sprintf("%s %+v %#v", err, err, err)
-	if s.strike(printed) != printed {
+	marshalled, _ := json.Marshal(value) // It goes where fmt does not: behind pointers.
+	if s().MatchString(fmt.Sprintf("%s %+v %#v %s", value, value, value, marshalled)) {
 		return true
 	}
-	switch err := err.(type) {
+	switch err := value.(type) {
 	case interface{ Unwrap() error }:
 		return s.isIn(err.Unwrap())
 	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(err.Unwrap(), s.isIn)
+		return slices.ContainsFunc(err.Unwrap(), func(err error) bool { return s.isIn(err) })
 	}
 	return false
-}
-
-// longest is the number of bytes of the key's longest form.
-func (s secret) longest() int {
-	return len(slices.MaxFunc(s(), func(a, b string) int { return len(a) - len(b) }))
 }
