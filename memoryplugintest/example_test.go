@@ -1,0 +1,89 @@
+package memoryplugintest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
+)
+
+// forget stands for your own code, which takes a Client.
+func forget(ctx context.Context, client *memoryplugin.Client, ids ...string) error {
+	_, err := client.DeleteConversations(ctx, ids)
+	return err
+}
+
+func ExampleNewServer() {
+	srv := memoryplugintest.NewServer(nil) // In a test: NewServer(t), and no Close.
+	defer srv.Close()
+	srv.AddConversations("conv-1", "conv-2", "conv-3")
+
+	err := forget(context.Background(), srv.Client(), "conv-1", "conv-3")
+
+	fmt.Println(err)
+	fmt.Println("left:", srv.Conversations())
+	// Output:
+	// <nil>
+	// left: [conv-2]
+}
+
+func ExampleServer_FailNext() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+	srv.AddConversations("conv-1")
+	srv.FailNext(
+		memoryplugintest.Fault{Status: http.StatusServiceUnavailable},
+		memoryplugintest.Fault{Drop: true},
+	)
+
+	err := forget(context.Background(), srv.Client(), "conv-1")
+
+	fmt.Println(err)
+	fmt.Println("requests:", len(srv.Requests()))
+	// Output:
+	// <nil>
+	// requests: 3
+}
+
+// The worst that a network does: the conversation is deleted, but the
+// confirmation is lost.
+func ExampleServer_FailNext_lostReply() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+	srv.AddConversations("conv-1")
+	srv.FailNext(memoryplugintest.Fault{Applied: true, Drop: true})
+
+	err := forget(context.Background(), srv.Client(), "conv-1")
+
+	fmt.Println(errors.Is(err, memoryplugin.ErrOutcomeUnknown))
+	fmt.Println("left:", srv.Conversations())
+	// Output:
+	// true
+	// left: []
+}
+
+func ExampleServer_Requests() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+
+	_ = forget(context.Background(), srv.Client(), "conv-1", "conv-2")
+
+	for _, request := range srv.Requests() {
+		fmt.Println(request.Method, request.Path, request.IDs)
+	}
+	// Output: DELETE /api/chat-history/chats [conv-1 conv-2]
+}
+
+func ExampleServer_LimitIDs() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+	srv.LimitIDs(1)
+
+	err := forget(context.Background(), srv.Client(), "conv-1", "conv-2")
+
+	fmt.Println(err)
+	// Output: memoryplugin: delete conversations: 413 Request Entity Too Large: "At most 1 ids" (1 attempt)
+}
