@@ -147,6 +147,7 @@ type call struct {
 	operation string
 	request   *http.Request // without headers and body, which every attempt gets afresh
 	body      []byte
+	halted    context.Context // nil, or done once no further attempt may be made
 
 	attempts  int
 	requestID string    // of the last reply
@@ -158,13 +159,12 @@ type call struct {
 	plan      retryPlan // what follows the last attempt
 }
 
-// do sends one request, with as many attempts as the retry policy allows.
-func (c *Client) do(ctx context.Context, operation, method, path string, body []byte) *call {
-	a := &call{client: c, operation: operation, body: body}
-	request, err := http.NewRequestWithContext(ctx, method, c.baseURL+path, nil)
+// do sends the request, with as many attempts as the retry policy allows.
+func (a *call) do(ctx context.Context, method, path string) {
+	request, err := http.NewRequestWithContext(ctx, method, a.client.baseURL+path, nil)
 	if err != nil {
 		a.plan.reason = err
-		return a
+		return
 	}
 	a.request = request
 	loop := retryablehttp.Client{
@@ -174,12 +174,11 @@ func (c *Client) do(ctx context.Context, operation, method, path string, body []
 		Backoff:    func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return a.plan.wait },
 	}
 	if _, err := loop.Do(&retryablehttp.Request{Request: request}); err != nil {
-		a.prevented(contextError(ctx, c.secret)) // Nothing but the end of the context fails the loop, in a wait.
+		a.prevented(contextError(ctx, a.client.secret)) // Nothing but the end of the context fails the loop, in a wait.
 	}
 	if !a.answered {
 		a.log(slog.LevelWarn, "memoryplugin: giving up", errorAttr("error", a.failed), errorAttr("reason", a.plan.reason))
 	}
-	return a
 }
 
 // RoundTrip makes one whole attempt and plans what follows. The loop always
@@ -216,6 +215,9 @@ func (a *call) ready() error {
 		if err := a.waitForHold(ctx); err != nil {
 			return err
 		}
+	}
+	if a.halted != nil && a.halted.Err() != nil {
+		return notSent(context.Cause(a.halted))
 	}
 	return contextError(ctx, a.client.secret)
 }
@@ -372,7 +374,7 @@ func (a *call) err(also ...error) error {
 }
 
 func (a *call) newError(text string, wrapped ...error) error {
-	return &callError{operation: a.operation, text: text, attempts: a.attempts, wrapped: wrapped}
+	return &callError{operation: a.operation, text: text, attempts: a.attempts, unknown: a.unknown, wrapped: wrapped}
 }
 
 // earlierAttempt is why the last attempt does not settle a call's outcome.

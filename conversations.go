@@ -10,7 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-const conversationsPath = "/api/chat-history/chats"
+const (
+	deleteOperation   = "delete conversations"
+	conversationsPath = "/api/chat-history/chats"
+)
 
 // DeleteConversationsResult says what became of each id. Deleted, NotDeleted
 // and Unconfirmed divide the requested ids: each is in exactly one of them,
@@ -39,8 +42,8 @@ type DeleteConversationsResult struct {
 // DeleteConversations deletes the conversations with these ids, with their
 // messages, chunks and vectors, irreversibly and in one request. Ids are sent
 // to the letter; one that is given twice is sent once. The API documents no
-// limit on their number; for more than some hundreds see the package's notes
-// on batches. ids can be reused when it returns.
+// limit on their number; for more than some hundreds use
+// [Client.DeleteConversationsInBatches]. ids can be reused when it returns.
 //
 // A nil error means that the server has answered for every id: it is in
 // Deleted, or in NotDeleted since there is no such conversation. With an error
@@ -55,19 +58,24 @@ type DeleteConversationsResult struct {
 //
 //	DELETE /api/chat-history/chats
 func (c *Client) DeleteConversations(ctx context.Context, ids []string) (*DeleteConversationsResult, error) {
-	const operation = "delete conversations"
+	return c.deleteConversations(ctx, ids, &call{})
+}
+
+// deleteConversations deletes ids by a call that may know of an earlier attempt.
+func (c *Client) deleteConversations(ctx context.Context, ids []string, call *call) (*DeleteConversationsResult, error) {
 	if err := c.check(ctx); err != nil {
-		return nil, invalidArgument(operation, err)
+		return nil, invalidArgument(deleteOperation, err)
 	}
 	ids, err := uniqueIDs(ids)
 	if err != nil {
-		return nil, invalidArgument(operation, err)
+		return nil, invalidArgument(deleteOperation, err)
 	}
-	body, err := json.Marshal(deletionRequest{ids})
-	if err != nil {
-		return nil, invalidArgument(operation, err)
+	call.client, call.operation = c, deleteOperation
+	if call.body, err = json.Marshal(deletionRequest{ids}); err != nil {
+		return nil, invalidArgument(deleteOperation, err)
 	}
-	return account(ids, c.do(ctx, operation, http.MethodDelete, conversationsPath, body))
+	call.do(ctx, http.MethodDelete, conversationsPath)
+	return account(ids, call)
 }
 
 type deletionRequest struct {
@@ -115,12 +123,14 @@ func checkID(id string) error {
 	return nil
 }
 
+func newResult() *DeleteConversationsResult {
+	return &DeleteConversationsResult{Deleted: []string{}, NotDeleted: []string{}, Unconfirmed: []string{}}
+}
+
 // account says what became of each id, and returns the error that goes with it.
 func account(ids []string, call *call) (*DeleteConversationsResult, error) {
-	result := &DeleteConversationsResult{
-		Deleted: []string{}, NotDeleted: []string{}, Unconfirmed: []string{},
-		Attempts: call.attempts, RequestID: call.requestID,
-	}
+	result := newResult()
+	result.Attempts, result.RequestID = call.attempts, call.requestID
 	switch {
 	case call.answered:
 		return result, accountAnswer(ids, call, result)

@@ -287,6 +287,7 @@ type callError struct {
 	operation string
 	text      string
 	attempts  int
+	unknown   error // of an attempt that may have been applied
 	wrapped   []error
 }
 
