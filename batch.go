@@ -34,16 +34,16 @@ type BatchOptions struct {
 //
 // Every id that was read is in exactly one list of exactly one result, unless
 // the loop is left early; an id that occurs in two batches is in a result of
-// each. Within a batch duplicates are dropped. The result is never nil. One that
-// can't be sent, since it is blank or not valid UTF-8, is the NotDeleted of a
-// result of its own, with [ErrInvalidArgument]; so are bad options, a nil ctx
-// and nil ids, with an empty result.
+// each. Within a batch duplicates are dropped. The result is never nil. An id
+// that can't be sent, since it is blank or not valid UTF-8, is the NotDeleted of
+// a result of its own, with [ErrInvalidArgument]. Bad options, a nil ctx and nil
+// ids are one such error with an empty result.
 //
 // A batch that fails does not stop the run. A 401, a Retry-After above
-// [WithMaxRetryAfter] and the end of ctx do: nothing new is sent, what is in
-// flight is yielded, and ids that were read but not sent are yielded as
-// NotDeleted with that reply, or ctx's error. A run that ends before its ids do
-// always yields an error.
+// [WithMaxRetryAfter] and the end of ctx do: nothing new is sent, not even a
+// retry, what is in flight is yielded, and ids that were read but not sent are
+// yielded as NotDeleted with that reply, or ctx's error, as the cause. A run
+// that ends before its ids do always yields an error.
 //
 // A batch that the server refuses as too large (413) is halved and sent again,
 // down to one id, and later batches keep the size that passed.

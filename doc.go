@@ -48,6 +48,11 @@
 //
 // Redirects are never followed: neither the key nor the ids leave their host.
 //
+// # Batches
+//
+// [Client.DeleteConversationsInBatches] deletes any number of conversations as
+// one loop. To stop it cleanly, end the sequence of ids.
+//
 // # Errors
 //
 // An error says what was asked, what happened and after how many attempts:

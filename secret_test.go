@@ -128,16 +128,19 @@ func TestAnEchoedKeyIsStruckFromWhateverAReplySays(t *testing.T) {
 	}
 }
 
-// The first letter, escaped without need, is read as part of the key.
+// Only the decoded fields show the escaped key.
 func TestAnEchoedKeyIsStruckFromWhatTheFieldsDecodeTo(t *testing.T) {
-	srv := serve(t, reply(400, `{"error":"bad key \u0073`+testKey[1:]+`","text":"\u0073`+testKey[1:]+`"}`))
+	asHTML := html.EscapeString(oddKey)
+	body, err := json.Marshal(map[string]string{"error": "bad key " + asHTML, "text": asHTML})
+	require.NoError(t, err)
+	srv := serve(t, reply(400, string(body)))
 
-	_, err := newClient(t, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+	_, err = newKeyClient(t, oddKey, srv.URL).DeleteConversations(t.Context(), []string{"a"})
 
 	var reply *memoryplugin.ErrorResponse
 	require.ErrorAs(t, err, &reply)
 	assert.Contains(t, reply.Message, "bad key ***")
-	requireHidden(t, testKey, err, reply, *reply)
+	requireHidden(t, oddKey, err, reply, *reply)
 }
 
 func TestAKeyAcrossTheCutOfABodyLeavesNoPartOfIt(t *testing.T) {
