@@ -242,14 +242,16 @@ type externalError struct {
 }
 
 func newExternalError(err error, s secret) *externalError {
+	text := err.Error()
+	text = text[:min(len(text), maxErrorBody)] // More than is quoted, for a key across the cut.
 	return &externalError{
-		text: quote(s.strike(err.Error())),
+		text: quote(s.strike(text)),
 		// A call of another Client can be the cause; its outcome is not this one's.
 		is: func(target error) bool { return target != ErrOutcomeUnknown && errors.Is(err, target) },
 		as: func(target any) bool {
 			// An As method of its own can hand out what no Unwrap leads to.
 			found := reflect.New(reflect.TypeOf(target).Elem())
-			if s.isIn(err) || !errors.As(err, found.Interface()) || s.isIn(found.Elem().Interface()) {
+			if !errors.As(err, found.Interface()) || s.isIn(err) || s.isIn(found.Elem().Interface()) {
 				return false
 			}
 			reflect.ValueOf(target).Elem().Set(found.Elem())

@@ -193,6 +193,12 @@ type pointerError struct{ Request *fieldError }
 
 func (*pointerError) Error() string { return "pointer" }
 
+// muteError tells the key only by the error that it wraps.
+type muteError struct{ err error }
+
+func (*muteError) Error() string   { return "mute" }
+func (e *muteError) Unwrap() error { return e.err }
+
 // joinedError tells the key only by an error that it wraps.
 type joinedError struct{ errs []error }
 
@@ -215,16 +221,17 @@ func (*asError) GoString() string { return "as" }
 func TestAnErrorFromOutsideHidesTheKey(t *testing.T) {
 	const key = oddKey
 	for form, external := range map[string]error{
-		"text":         errors.New("sent Bearer " + key),
-		"quoted":       fmt.Errorf("sent %q", "Bearer "+key),
-		"URL":          &url.Error{Op: "Delete", URL: "http://localhost/?key=" + url.QueryEscape(key), Err: errors.New("refused")},
-		"wrapped":      fmt.Errorf("sent: %w", errors.New(key)),
-		"wrapped mute": &url.Error{Op: "Delete", URL: "http://localhost", Err: &fieldError{key}},
-		"field":        &fieldError{key},
-		"bytes":        &bytesError{[]byte(key)},
-		"pointer":      &pointerError{&fieldError{key}},
-		"joined":       &joinedError{[]error{nil, errors.New("key " + key)}},
-		"as":           &asError{key},
+		"text":          errors.New("sent Bearer " + key),
+		"quoted":        fmt.Errorf("sent %q", "Bearer "+key),
+		"URL":           &url.Error{Op: "Delete", URL: "http://localhost/?key=" + url.QueryEscape(key), Err: errors.New("refused")},
+		"wrapped":       fmt.Errorf("sent: %w", errors.New(key)),
+		"text of bytes": fmt.Errorf("sent %v", []byte(key)),
+		"wrapped mute":  &muteError{errors.New("key " + key)},
+		"field":         &fieldError{key},
+		"bytes":         &bytesError{[]byte(key)},
+		"pointer":       &pointerError{&fieldError{key}},
+		"joined":        &joinedError{[]error{nil, errors.New("key " + key)}},
+		"as":            &asError{key},
 	} {
 		for place, outside := range outsideCalls(t, external) {
 			t.Run(form+" of "+place, func(t *testing.T) {
@@ -239,6 +246,7 @@ func TestAnErrorFromOutsideHidesTheKey(t *testing.T) {
 				requireFoundHidden[*fieldError](t, key, err)
 				requireFoundHidden[*bytesError](t, key, err)
 				requireFoundHidden[*pointerError](t, key, err)
+				requireFoundHidden[*muteError](t, key, err)
 				requireFoundHidden[*joinedError](t, key, err)
 				requireFoundHidden[*url.Error](t, key, err)
 			})
