@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
+)
+
+const (
+	demoBatchSize = 5 // Small, so that there is something to watch.
+	demoDelay     = 100 * time.Millisecond
+)
+
+// startDemo starts a server of conversations that is slow and fails in made-up
+// ways, and makes it the one of s.
+func startDemo(s *settings) *memoryplugintest.Server {
+	srv := memoryplugintest.NewServer(nil)
+	for i := range s.demo {
+		srv.AddConversations(fmt.Sprintf("demo-%0*d", len(fmt.Sprint(s.demo)), i+1))
+	}
+	srv.FailNext(demoFaults((s.demo + s.batchSize - 1) / s.batchSize)...)
+	s.baseURL, s.apiKey = srv.URL, memoryplugintest.APIKey
+	fmt.Fprintf(os.Stderr, "A demo: the server, its %s and its faults are made up.\n"+
+		"Some batches will fail, so exit code 1 is expected.\n", conversations(s.demo))
+	return srv
+}
+
+// demoFaults makes every request slow, and spreads some that fail over them.
+// Two batches at most fail for good, which does not stop the run, but the first
+// one does however few there are.
+func demoFaults(batches int) []memoryplugintest.Fault {
+	failing := []memoryplugintest.Fault{
+		{Drop: true, Applied: true}, // The confirmation is lost.
+		{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
+		{Status: http.StatusForbidden, Body: `{"error":"made up: not yours"}`},
+		{Status: http.StatusServiceUnavailable},
+		{Status: http.StatusOK, Body: `{"deleted":[],"count":0}`}, // As if they were not there.
+	}
+	faults := make([]memoryplugintest.Fault, max(batches, len(failing)))
+	for i, fault := range failing {
+		faults[i*len(faults)/len(failing)] = fault
+	}
+	for i := range faults {
+		faults[i].Delay = demoDelay
+	}
+	return faults
+}

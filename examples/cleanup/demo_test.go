@@ -1,0 +1,56 @@
+package main_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTheDemoNeedsNeitherAKeyNorConsent(t *testing.T) {
+	t.Parallel()
+	srv := account(t, numbered(60)...)
+
+	got := cleanup(t, srv.URL, "--demo", "60").env("MEMORYPLUGIN_API_KEY=").run()
+
+	assert.Equal(t, 1, got.code, got.stderr)
+	assert.Contains(t, got.stderr, "made up")
+	assert.Regexp(t, `exit code (is |will be )?1`, got.stderr)
+	assert.NotContains(t, got.stderr, "--yes")
+	assert.Empty(t, srv.Requests(), "the demo has sent something to the server of the environment")
+	t.Logf("%s\n%s", got.stderr, got.stdout)
+}
+
+func TestTheDemoShowsEveryKindOfOutcome(t *testing.T) {
+	t.Parallel()
+
+	got := cleanup(t, "", "--demo", "100", "--output", "json").run()
+
+	assert.Equal(t, 1, got.code, got.stderr)
+	summary := got.summary(t)
+	assert.Equal(t, 100, summary.Requested)
+	assert.Positive(t, summary.Deleted)
+	assert.Positive(t, summary.NotDeleted+summary.Unconfirmed)
+	assert.Zero(t, summary.NotSent)
+}
+
+func TestBadUsageOfTheDemo(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a")
+	for name, args := range map[string][]string{
+		"a base URL":      {"--demo", "5", "--base-url", srv.URL},
+		"no number":       {"--demo", "many"},
+		"a negative one":  {"--demo", "-5"},
+		"nothing to show": {"--demo", "0"},
+		"ids":             {"--demo", "5", "a"},
+		"a file":          {"--demo", "5", "--file", file(t, "a\n")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := cleanup(t, srv.URL, args...).run()
+
+			assert.Equal(t, 2, got.code)
+			assert.NotEmpty(t, got.stderr)
+			assert.Empty(t, srv.Requests())
+		})
+	}
+}

@@ -1,0 +1,168 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bufio"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// onASmallDisk makes every file end after some blocks of 512 bytes.
+func (p *program) onASmallDisk(blocks string) *program {
+	p.t.Helper()
+	shell, err := exec.LookPath("sh")
+	require.NoError(p.t, err)
+	p.Path, p.Args = shell, append([]string{"sh", "-c", `ulimit -f "$0" && exec "$@"`, blocks}, p.Args...)
+	return p
+}
+
+func TestAFullDiskStopsTheRun(t *testing.T) {
+	t.Parallel()
+	ids := numbered(100)
+	srv := account(t, ids...)
+	journal := newJournal(t)
+	args := append([]string{"--yes", "--journal", journal, "--output", "json", "--batch-size", "2", "--concurrency", "3"}, ids...)
+
+	got := cleanup(t, srv.URL, args...).onASmallDisk("4").run()
+
+	assert.Equal(t, 1, got.code, got.stderr)
+	assert.Contains(t, got.stderr, journal)
+	all := wholeRecords(t, journal)
+	require.NotEmpty(t, srv.Requests(), "the disk was full too early for this test")
+	recorded := states(all)
+	for _, id := range sentTo(srv) {
+		assert.Contains(t, recorded, id, "sent, but not in the journal")
+	}
+	summary := got.summary(t)
+	assert.Equal(t, 100-len(srv.Conversations()), summary.Deleted, "what was in flight is accounted for")
+	assert.Positive(t, summary.NotSent)
+	assert.False(t, summary.Interrupted)
+
+	// With room again, it goes on where it was. What had lost its state may be gone.
+	lost := 0
+	for _, state := range recorded {
+		if state == "sent" {
+			lost++
+		}
+	}
+	got = cleanup(t, srv.URL, args...).run()
+
+	summary = got.summary(t)
+	assert.Empty(t, srv.Conversations())
+	assert.Equal(t, 100, summary.Skipped+summary.Deleted+summary.Unconfirmed)
+	assert.LessOrEqual(t, summary.Unconfirmed, lost)
+	assert.Len(t, states(records(t, journal)), 100)
+}
+
+func TestADiskThatIsFullFromTheStartSendsNothing(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a", "b")
+	before := lines(sentLine(srv.URL, strings.Repeat("x", 300)), stateLine("deleted", strings.Repeat("x", 300)))
+	journal := file(t, before)
+
+	got := cleanup(t, srv.URL, "--yes", "--journal", journal, "--output", "json", "a", "b").onASmallDisk("1").run()
+
+	assert.Equal(t, 1, got.code, got.stderr)
+	assert.Equal(t, 2, got.summary(t).NotSent)
+	assert.Empty(t, srv.Requests())
+	assert.True(t, strings.HasPrefix(read(t, journal), before))
+}
+
+func TestAStateThatIsNotOnDiskIsExitCode1EvenWhereAllIsDeleted(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, ids []string) {
+		w.Header().Set("X-Request-Id", strings.Repeat("x", 600)) // Too long for the disk.
+		confirm(w, ids...)
+	})
+	journal := newJournal(t)
+
+	got := cleanup(t, url, "--yes", "--journal", journal, "--output", "json", "a").onASmallDisk("1").run()
+
+	assert.Equal(t, 1, got.code)
+	assert.Equal(t, 1, got.summary(t).Deleted)
+	assert.Contains(t, got.stderr, journal)
+	assert.Equal(t, "sent", states(wholeRecords(t, journal))["a"])
+}
+
+// trace runs the program and returns what it did that matters here, in order.
+func (p *program) trace(journal string) []string {
+	p.t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		p.t.Skip("strace is not installed")
+	}
+	log := filepath.Join(p.t.TempDir(), "strace")
+	p.Path = strace
+	p.Args = append([]string{"strace", "-f", "-yy", "-s", "256", "-o", log, "-e", "trace=write,pwrite64,writev,fsync,fdatasync,close"}, p.Args...)
+	got := p.run()
+	if got.code != 0 && strings.Contains(got.stderr, "ptrace") {
+		p.t.Skip("strace may not be used here: " + got.stderr)
+	}
+	require.Equal(p.t, 0, got.code, got.stderr)
+	events := []struct{ what, pattern string }{
+		{"sent is written", `write.*<` + regexp.QuoteMeta(journal) + `>.*\\"sent\\"`},
+		{"deleted is written", `write.*<` + regexp.QuoteMeta(journal) + `>.*\\"deleted\\"`},
+		{"sync", `sync\(\d+<` + regexp.QuoteMeta(journal) + `>`},
+		{"sync of the folder", `sync\(\d+<` + regexp.QuoteMeta(filepath.Dir(journal)) + `>`},
+		{"request", `write.*"DELETE /`},
+		{"counted", `write\(1<`},
+	}
+	f, err := os.Open(log)
+	require.NoError(p.t, err)
+	defer f.Close()
+	unfinished := map[string]string{} // by process
+	var done []string
+	for scanner := bufio.NewScanner(f); scanner.Scan(); {
+		process, call, _ := strings.Cut(scanner.Text(), " ")
+		if strings.Contains(call, "resumed>") {
+			if what := unfinished[process]; what != "" {
+				done = append(done, what)
+			}
+			delete(unfinished, process)
+			continue
+		}
+		for _, event := range events {
+			if !regexp.MustCompile(event.pattern).MatchString(call) {
+				continue
+			}
+			// A sync counts when it has ended, all else when it begins.
+			if strings.HasPrefix(event.what, "sync") && strings.Contains(call, "<unfinished") {
+				unfinished[process] = event.what
+			} else {
+				done = append(done, event.what)
+			}
+		}
+	}
+	return done
+}
+
+func TestTheJournalIsOnDiskBeforeARequestAndBeforeTheSummary(t *testing.T) {
+	t.Parallel()
+	journal, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	journal = filepath.Join(journal, "journal")
+	srv := account(t, "a")
+
+	done := cleanup(t, srv.URL, "--yes", "--journal", journal, "--quiet", "a").trace(journal)
+
+	rest := done
+	for _, what := range []string{"sent is written", "sync", "request", "deleted is written", "sync", "counted"} {
+		i := slices.Index(rest, what)
+		require.GreaterOrEqual(t, i, 0, "no %q in its turn: %v", what, done)
+		rest = rest[i+1:]
+	}
+	assert.Less(t, slices.Index(done, "sync of the folder"), slices.Index(done, "request"))
+	assert.GreaterOrEqual(t, slices.Index(done, "sync of the folder"), 0, "a new journal may vanish with its folder's entry: %v", done)
+	assert.Less(t, slices.Index(done, "sent is written"), slices.Index(done, "request"))
+	assert.Less(t, slices.Index(done, "deleted is written"), slices.Index(done, "counted"))
+}

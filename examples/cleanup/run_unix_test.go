@@ -1,0 +1,208 @@
+//go:build unix
+
+package main_test
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// interrupt sends a signal, and returns when the program says that it got it.
+func (p *program) interrupt(signal os.Signal) {
+	p.t.Helper()
+	said := p.stderr.String()
+	require.NoError(p.t, p.Process.Signal(signal))
+	require.Eventually(p.t, func() bool { return p.stderr.String() != said }, 30*time.Second, 2*time.Millisecond)
+}
+
+// inBatches are the flags of a run of n ids, one a batch and two at a time.
+func inBatches(n int, flags ...string) []string {
+	return append(append(flags, "--yes", "--output", "json", "--quiet", "--batch-size", "1", "--concurrency", "2"), numbered(n)...)
+}
+
+func TestASignalFinishesWhatIsInFlightAndStartsNothing(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			srv := hold(t)
+			journal := newJournal(t)
+			p := cleanup(t, srv.URL, inBatches(20, "--journal", journal)...).start()
+			inFlight := append(<-srv.arrived, <-srv.arrived...)
+
+			p.interrupt(signal)
+			srv.release()
+			got := p.end()
+
+			assert.Equal(t, 130, got.code)
+			// One batch may have waited for a free worker.
+			assert.LessOrEqual(t, len(srv.arrived), 1)
+			for len(srv.arrived) > 0 {
+				inFlight = append(inFlight, <-srv.arrived...)
+			}
+			summary := got.summary(t)
+			assert.True(t, summary.Interrupted)
+			assert.Equal(t, len(inFlight), summary.Deleted)
+			assert.Equal(t, 20-len(inFlight), summary.NotSent)
+			last := statesOf(t, journal)
+			for _, id := range inFlight {
+				assert.Equal(t, "deleted", last[id])
+			}
+		})
+	}
+}
+
+func TestAnInterruptedRunIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	journal := newJournal(t)
+	p := cleanup(t, srv.URL, inBatches(6, "--journal", journal)...).start()
+	<-srv.arrived
+	p.interrupt(os.Interrupt)
+	srv.release()
+	first := p.end().summary(t)
+
+	got := cleanup(t, srv.URL, inBatches(6, "--journal", journal)...).run()
+
+	assert.Equal(t, 0, got.code)
+	assert.Equal(t, first.Deleted, got.summary(t).Skipped)
+}
+
+func TestAnInterruptedRunWithNothingLeftIsExitCode0(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	p := cleanup(t, srv.URL, inBatches(2)...).start()
+	<-srv.arrived
+	<-srv.arrived
+
+	p.interrupt(os.Interrupt)
+	srv.release()
+
+	assert.Equal(t, 0, p.end().code)
+}
+
+func TestASecondSignalStopsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			srv := hold(t) // Until the end of the test.
+			journal := newJournal(t)
+			p := cleanup(t, srv.URL, inBatches(20, "--journal", journal)...).start()
+			inFlight := append(<-srv.arrived, <-srv.arrived...)
+
+			p.interrupt(signal)
+			require.NoError(t, p.Process.Signal(signal))
+			got := p.end()
+
+			assert.Equal(t, 130, got.code)
+			last := states(wholeRecords(t, journal))
+			for _, id := range inFlight {
+				assert.Contains(t, []string{"sent", "unconfirmed"}, last[id])
+			}
+		})
+	}
+}
+
+// Whoever closes a terminal takes away the screen and sends a SIGHUP.
+func TestATerminalThatGoesAwayFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	arrived, seen := make(chan struct{}, 5000), make(chan string, 5000)
+	url := serve(t, func(w http.ResponseWriter, ids []string) {
+		arrived <- struct{}{}
+		confirm(w, ids...)
+		seen <- ids[0]
+	})
+	journal := newJournal(t)
+	ids := file(t, lines(numbered(5000)...))
+	term := cleanup(t, url, "--yes", "--journal", journal, "--batch-size", "1", "--file", ids).atTerminal(0, 1, 2)
+	<-arrived
+	<-arrived
+
+	term.hangUp()
+	got := term.end()
+
+	assert.Equal(t, 130, got.code)
+	assert.Less(t, len(seen), 5000)
+	last := statesOf(t, journal)
+	for len(seen) > 0 {
+		id := <-seen
+		assert.Equal(t, "deleted", last[id], id)
+	}
+}
+
+// Ctrl-C reaches all of `cleanup ... 2>&1 | tee log`: the program must outlive
+// the reader of its output.
+func TestAnOutputThatNobodyReadsDoesNotEndTheRun(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	journal := newJournal(t)
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	p := cleanup(t, srv.URL, "--yes", "-v", "--journal", journal, "--batch-size", "1", "a", "b", "c")
+	p.Stdout, p.Cmd.Stderr = writer, writer
+	p.start()
+	require.NoError(t, writer.Close())
+	<-srv.arrived
+
+	require.NoError(t, reader.Close())
+	srv.release()
+	got := p.end()
+
+	assert.Equal(t, 1, got.code, "the summary could not be written")
+	assert.Equal(t, map[string]string{"a": "deleted", "b": "deleted", "c": "deleted"}, states(records(t, journal)))
+}
+
+func TestCtrlCInTheTerminalIsASignal(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	term := cleanup(t, srv.URL, inBatches(20)...).atTerminal(0, 2)
+	<-srv.arrived
+	<-srv.arrived
+	said := term.screen.String()
+
+	term.typed("\x03")
+	require.Eventually(t, func() bool { return len(term.screen.String()) > len(said)+len("^C\r\n") }, 30*time.Second, 2*time.Millisecond)
+	srv.release()
+	got := term.end()
+
+	assert.Equal(t, 130, got.code, term.screen)
+	summary := got.summary(t)
+	assert.True(t, summary.Interrupted)
+	assert.GreaterOrEqual(t, summary.Deleted, 2)
+}
+
+func TestARefusedKeyIsExitCode3EvenWhereTheRunWasInterrupted(t *testing.T) {
+	t.Parallel()
+	arrived, released := make(chan struct{}, 10), make(chan struct{})
+	url := serve(t, func(w http.ResponseWriter, _ []string) {
+		arrived <- struct{}{}
+		<-released
+		refuse(w, http.StatusUnauthorized, "no")
+	})
+	p := cleanup(t, url, inBatches(20)...).start()
+	<-arrived
+
+	p.interrupt(os.Interrupt)
+	close(released)
+
+	assert.Equal(t, 3, p.end().code)
+}
+
+func TestARefusedKeyIsExitCode3EvenWhereTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, _ []string) {
+		refuse(w, http.StatusUnauthorized, strings.Repeat("x", 600)) // Too long for the disk.
+	})
+
+	got := cleanup(t, url, inBatches(20, "--journal", newJournal(t))...).onASmallDisk("1").run()
+
+	assert.Equal(t, 3, got.code, got.stderr)
+}
