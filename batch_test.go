@@ -626,8 +626,11 @@ func TestAReplyThatEndsTheRun(t *testing.T) {
 func TestABatchThatWaitsForTheLimiterIsNotSentOnceTheRunHasToStop(t *testing.T) {
 	for name, stop := range stoppingReplies {
 		t.Run(name, func(t *testing.T) {
-			srv := serve(t, stop)
-			limiter := &oneAtFirst{open: make(chan struct{})}
+			limiter := &oneAtFirst{second: make(chan struct{}), open: make(chan struct{})}
+			srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				<-limiter.second
+				stop(w, r)
+			})
 			var results []yielded
 
 			for result, err := range newClient(t, srv.URL, memoryplugin.WithLimiter(limiter)).DeleteConversationsInBatches(
@@ -649,12 +652,16 @@ func TestABatchThatWaitsForTheLimiterIsNotSentOnceTheRunHasToStop(t *testing.T) 
 // oneAtFirst is a Limiter that lets one attempt pass, and the others once it is open.
 type oneAtFirst struct {
 	waiting atomic.Int32
+	second  chan struct{} // closed when a second attempt waits
 	open    chan struct{}
 }
 
 func (l *oneAtFirst) Wait(ctx context.Context) error {
-	if l.waiting.Add(1) == 1 {
+	switch l.waiting.Add(1) {
+	case 1:
 		return nil
+	case 2:
+		close(l.second)
 	}
 	select {
 	case <-l.open:
@@ -959,10 +966,10 @@ func TestLaterBatchesKeepTheSizeThatPassed(t *testing.T) {
 	for _, concurrency := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				limited := false
+				var limited atomic.Bool
 				srv := &batchServer{step: func(w http.ResponseWriter, r *http.Request, ids []string) {
 					<-time.After(time.Second)
-					if limited && len(ids) > 30 {
+					if limited.Load() && len(ids) > 30 {
 						reply(413, ``)(w, r)
 						return
 					}
@@ -973,7 +980,7 @@ func TestLaterBatchesKeepTheSizeThatPassed(t *testing.T) {
 
 				for result, err := range srv.inMemory(t).DeleteConversationsInBatches(t.Context(), slices.Values(ids), memoryplugin.BatchOptions{Size: 100, Concurrency: concurrency}) {
 					results = append(results, yielded{result, err})
-					limited = true // From the middle of the run on.
+					limited.Store(true) // From the middle of the run on.
 				}
 
 				assertDeleted(t, ids, results)

@@ -145,9 +145,11 @@ func readPlainDeletion(body []byte, expected int) (*deletionReply, bool) {
 type scanner []byte
 
 func (s *scanner) skipSpace() {
-	for len(*s) > 0 && ((*s)[0] == ' ' || (*s)[0] == '\n' || (*s)[0] == '\r' || (*s)[0] == '\t') {
-		*s = (*s)[1:]
+	text, i := *s, 0
+	for i < len(text) && (text[i] == ' ' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t') {
+		i++
 	}
+	*s = text[i:]
 }
 
 // next takes b, if that comes next.
