@@ -52,9 +52,13 @@ func TestTheLimitersWaitIsOutsideTheAttemptTimeout(t *testing.T) {
 		})
 		client := srv.client(t,
 			memoryplugin.WithAttemptTimeout(time.Second),
-			memoryplugin.WithLimiter(limiter(func(context.Context) error {
-				<-time.After(time.Hour)
-				return nil
+			memoryplugin.WithLimiter(limiter(func(ctx context.Context) error {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(time.Hour):
+					return nil
+				}
 			})))
 
 		result, err := client.DeleteConversations(t.Context(), onlyA)

@@ -146,10 +146,14 @@ func TestACallWithoutRetriesLeftEndsAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := remember(reply(503, "", header...))
+				client := srv.client(t, memoryplugin.WithMaxRetries(0), memoryplugin.WithBackoff(1000*time.Hour, 1000*time.Hour))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				defer cancel()
 
-				_, err := srv.client(t, memoryplugin.WithMaxRetries(0)).DeleteConversations(t.Context(), onlyA)
+				_, err := client.DeleteConversations(ctx, onlyA)
 
 				hasReply(t, 503, err)
+				assert.NotErrorIs(t, err, context.DeadlineExceeded, "no wait was cut short")
 				assert.Zero(t, time.Since(srv.start))
 			})
 		})
@@ -178,9 +182,10 @@ func TestWaitsAreExponentialWithFullJitterUpToAMaximum(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			const calls = 100
 			waits := make([][]time.Duration, len(test.ceilings))
 			synctest.Test(t, func(t *testing.T) {
-				for range 100 {
+				for range calls {
 					srv := remember(reply(503, ""))
 					client := srv.client(t, append(test.opts, memoryplugin.WithMaxRetries(len(test.ceilings)))...)
 					_, err := client.DeleteConversations(t.Context(), onlyA)
@@ -191,12 +196,12 @@ func TestWaitsAreExponentialWithFullJitterUpToAMaximum(t *testing.T) {
 				}
 			})
 			for n, ceiling := range test.ceilings {
-				require.Len(t, waits[n], 100)
+				require.Len(t, waits[n], calls)
 				assert.GreaterOrEqual(t, slices.Min(waits[n]), time.Duration(0))
 				assert.LessOrEqual(t, slices.Max(waits[n]), ceiling, "wait %d", n)
-				// Chance fails one of these once in 2^100 runs.
-				assert.Less(t, slices.Min(waits[n]), ceiling/2, "wait %d", n)
-				assert.Greater(t, slices.Max(waits[n]), ceiling/2, "wait %d", n)
+				// Chance fails one of these once in 10^8 runs.
+				assert.Less(t, slices.Min(waits[n]), ceiling/5, "wait %d", n)
+				assert.Greater(t, slices.Max(waits[n]), ceiling*4/5, "wait %d", n)
 			}
 		})
 	}
@@ -349,15 +354,16 @@ func TestARetryAfterAboveAnyCapIsNotCutByItsJitter(t *testing.T) {
 			memoryplugin.WithMaxRetryAfter(math.MaxInt64),
 			memoryplugin.WithBackoff(time.Microsecond, time.Microsecond),
 			logger)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Hour, cancel)
 
-		_, err := client.DeleteConversations(ctx, onlyA)
+		result, err := client.DeleteConversations(ctx, onlyA)
 
-		assert.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.Zero(t, time.Since(srv.start))
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, 1, result.Attempts)
+		assert.Equal(t, time.Hour, time.Since(srv.start))
 		for _, line := range lines() {
-			assert.Zero(t, line.Wait, "a retry was planned after a wait that overflowed")
+			assert.GreaterOrEqual(t, line.Wait, time.Duration(0))
 		}
 	})
 }
@@ -424,6 +430,15 @@ func TestACallCancelledBetweenAttemptsHasItsCauseAndItsLastFailure(t *testing.T)
 			})
 		})
 	}
+}
+
+func TestAContextWithoutACauseIsNamedOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	_, err := newClient(t, "http://localhost").DeleteConversations(ctx, onlyA)
+
+	assert.EqualError(t, err, "memoryplugin: delete conversations: context canceled (0 attempts)")
 }
 
 func TestARetryAfterTheContextEndedInAReplyIsNotMade(t *testing.T) {
@@ -525,6 +540,22 @@ func TestAnAttemptTimeoutIsNotTheContextsDeadline(t *testing.T) {
 				assert.Equal(t, onlyA, result.Unconfirmed)
 				assert.Equal(t, 1234*time.Millisecond, time.Since(start))
 			})
+		})
+	}
+}
+
+func TestATimeoutBelowTheAttemptIsNotTheContextsEnd(t *testing.T) {
+	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+		t.Run(end.Error(), func(t *testing.T) {
+			client := newClient(t, "http://localhost", memoryplugin.WithHTTPClient(&http.Client{
+				Transport: transport(func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("the proxy: %w", end) }),
+			}))
+
+			result, err := client.DeleteConversations(t.Context(), onlyA)
+
+			assert.NotErrorIs(t, err, end)
+			assert.ErrorContains(t, err, "the proxy")
+			assert.Equal(t, 5, result.Attempts)
 		})
 	}
 }
