@@ -46,6 +46,36 @@ func TestAThousandFailingCallsLeaveNothingBehind(t *testing.T) {
 	assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+ofEventually }, 10*time.Second, time.Millisecond)
 }
 
+func TestCallsThatEndInsideAReplyLeaveNothingBehind(t *testing.T) {
+	var open atomic.Int32
+	srv := listen(t, func(c *wireConn) {
+		open.Add(1)
+		defer open.Add(-1)
+		c.receive()
+		c.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 99\r\n\r\n{")
+		c.stall()
+	})
+	tr := &http.Transport{}
+	short := newClient(t, srv.URL, through(tr), memoryplugin.WithMaxRetries(1), memoryplugin.WithAttemptTimeout(time.Millisecond))
+	long := newClient(t, srv.URL, through(tr), memoryplugin.WithAttemptTimeout(time.Hour))
+	before := runtime.NumGoroutine()
+
+	for range 200 {
+		_, err := deleteA(t.Context(), short)
+		require.Error(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err = deleteA(ctx, long)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+
+	const ofEventually = 1
+	assert.Eventually(t, func() bool {
+		tr.CloseIdleConnections() // It may have dialed for an attempt that was over by then.
+		return open.Load() == 0 && runtime.NumGoroutine() <= before+ofEventually
+	}, 10*time.Second, time.Millisecond)
+}
+
 // countedContext counts the contexts made from it that were not released.
 type countedContext struct {
 	context.Context
@@ -62,14 +92,16 @@ func (c *countedContext) AfterFunc(func()) (stop func() bool) {
 func (c *countedContext) Done() <-chan struct{} { return make(chan struct{}) }
 
 func TestAnAttemptReleasesItsContextAndTimer(t *testing.T) {
-	for _, status := range []int{200, 401, 503} {
+	for name, step := range map[string]http.HandlerFunc{
+		"200": reply(200, onlyADeleted), "401": reply(401, ""), "503": reply(503, ""), "no reply": drop,
+	} {
 		ctx := &countedContext{Context: context.Background()}
-		srv := serve(t, reply(status, `{"deleted":["a"]}`))
+		srv := serve(t, step)
 		client := newClient(t, srv.URL, memoryplugin.WithAttemptTimeout(time.Hour), memoryplugin.WithMaxRetries(2))
 
 		_, _ = client.DeleteConversations(ctx, []string{"a"})
 
-		assert.Eventually(t, func() bool { return ctx.afterFuncs.Load() == 0 }, 10*time.Second, time.Millisecond, status)
+		assert.Eventually(t, func() bool { return ctx.afterFuncs.Load() == 0 }, 10*time.Second, time.Millisecond, name)
 	}
 }
 
