@@ -261,7 +261,8 @@ func (a *call) attempt() *failure {
 	req := a.request.WithContext(conn.traced(ctx))
 	req.Header = a.client.header().Clone()
 	// Without GetBody nothing below can send the request again.
-	req.Body = io.NopCloser(bytes.NewReader(a.body))
+	body := bytes.NewReader(a.body)
+	req.Body = io.NopCloser(body)
 	req.ContentLength = int64(len(a.body))
 	a.status = 0
 	if ctx.Err() != nil { // A transport would not even ask for a connection.
@@ -273,7 +274,8 @@ func (a *call) attempt() *failure {
 	}
 	switch {
 	case err != nil:
-		return a.lost(ctx, err, conn.obtained())
+		// A transport that has read the body may have sent it without the hooks, before one that has them failed.
+		return a.lost(ctx, err, conn.obtained() || body.Len() < len(a.body))
 	case resp == nil:
 		return a.lost(ctx, errors.New("the transport returned neither a reply nor an error"), conn.obtained())
 	}

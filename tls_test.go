@@ -99,6 +99,17 @@ func TestATLSClientThatMeetsAPlainPortIsNotRetriedAndDeletesNothing(t *testing.T
 	}
 }
 
+func TestAPlainPortIsKnownByTheNameThatAnHTTPClientGivesIt(t *testing.T) {
+	srv := serve(t, reply(400, ""))
+	tr := transport(func(r *http.Request) (*http.Response, error) { return new(http.Client).Do(r) })
+
+	result, err := deleteA(t.Context(), newClient(t, "https"+srv.URL[len("http"):], through(tr)))
+
+	requireNotDeleted(t, result, err)
+	assert.ErrorIs(t, err, http.ErrSchemeMismatch)
+	assert.Equal(t, 1, result.Attempts)
+}
+
 func TestAHandshakeThatFailsIsRetriedAndDeletesNothing(t *testing.T) {
 	for name, step := range map[string]func(*wireConn){
 		"closed at once":   func(*wireConn) {},

@@ -946,6 +946,25 @@ func TestAnErrorOfATransportThatDoesNotTellIfItConnectedIsUnconfirmed(t *testing
 	}
 }
 
+func TestADialThatFailsAfterAnotherTransportHasTakenTheRequestIsUnconfirmed(t *testing.T) {
+	refused := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, syscall.ECONNREFUSED
+	}}
+	// A transport of another protocol, which tells nothing, with a fallback.
+	tr := transport(func(r *http.Request) (*http.Response, error) {
+		sent, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+		return refused.RoundTrip(r)
+	})
+
+	result, err := deleteA(t.Context(), newClient(t, "http://localhost", through(tr), memoryplugin.WithMaxRetries(0)))
+
+	requireUnconfirmed(t, result, err)
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
 func TestATransportThatCallsTheEndOfTheContextByAnotherNameIsNotRetried(t *testing.T) {
 	for _, retries := range []int{0, 4} {
 		t.Run(fmt.Sprintf("%d retries", retries), func(t *testing.T) {
