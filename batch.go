@@ -114,7 +114,7 @@ type batch struct {
 	earlier error    // an attempt of a larger batch may have deleted them
 	larger  *batch   // of which it is a half
 	halving *halving // the halves of one batch share it
-	excused bool     // it was too large only for one id that is too large on its own
+	excused bool     // its size may not be why it was too large
 	result  *DeleteConversationsResult
 	err     error
 }
@@ -240,13 +240,12 @@ func (r *batchRun) next() *batch {
 // before it is yielded, since the loop body may take its time.
 func (r *batchRun) receive(b *batch) {
 	r.inFlight--
-	tooLarge := errors.Is(b.err, ErrPayloadTooLarge)
-	if tooLarge && len(b.ids) > 1 && r.goesOn() {
+	if errors.Is(b.err, ErrPayloadTooLarge) && len(b.ids) > 1 && r.goesOn() {
 		r.halve(b)
 		r.send()
 		return
 	}
-	r.learnSize(b, tooLarge)
+	r.learnSize(b)
 	if r.stop == nil {
 		if r.stop = stopsRun(b.err); r.stop != nil {
 			r.told = true
@@ -292,11 +291,13 @@ func (r *batchRun) halve(b *batch) {
 
 // learnSize keeps the size that passed, once the last piece of a halved batch
 // is answered.
-func (r *batchRun) learnSize(b *batch, tooLarge bool) {
+func (r *batchRun) learnSize(b *batch) {
 	if b.halving == nil {
 		return
 	}
-	if tooLarge {
+	// One id that is too large on its own, or a piece without an answer, tells
+	// nothing of the size that passes.
+	if b.err != nil && len(b.result.Deleted) == 0 {
 		for larger := b.larger; larger != nil; larger = larger.larger {
 			larger.excused = true
 		}
@@ -329,9 +330,11 @@ func (r *batchRun) deliver(result *DeleteConversationsResult, err error) {
 // deliverUnsent accounts for ids that were read but not sent. Where a stop kept
 // further ids from being read, it says so even without any.
 func (r *batchRun) deliverUnsent(complete bool) {
-	if r.stop == nil {
+	if r.goesOn() || r.left {
 		return
 	}
+	// A sequence that watches ctx ends with it, and only looks complete.
+	complete = complete && r.ctx.Err() == nil
 	for _, b := range r.pieces {
 		r.deliver(r.unsent(b.ids, b.earlier))
 	}

@@ -1185,3 +1185,54 @@ func TestA413ThatComesAfterTheStopIsYieldedAsItIs(t *testing.T) {
 	assert.ErrorIs(t, results[1].err, memoryplugin.ErrPayloadTooLarge)
 	assert.Len(t, srv.received(), 2)
 }
+
+func TestARunWhoseIDsEndWithItsContextYieldsAnError(t *testing.T) {
+	answered := make(chan struct{})
+	srv := &batchServer{step: func(w http.ResponseWriter, r *http.Request, ids []string) {
+		confirmDeleted(w, r, ids)
+		close(answered)
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watching := func(yield func(string) bool) {
+		if yield("a") {
+			<-answered
+			cancel() // So it ends here, and not for the want of ids.
+		}
+	}
+	var results []yielded
+
+	for result, err := range srv.inMemory(t).DeleteConversationsInBatches(ctx, watching, memoryplugin.BatchOptions{Size: 1}) {
+		results = append(results, yielded{result, err})
+	}
+
+	require.Len(t, results, 2)
+	assert.NoError(t, results[0].err)
+	assert.ErrorIs(t, results[1].err, context.Canceled)
+	assertEachOnce(t, []string{"a"}, results)
+}
+
+// What is known of the one bad id is that it failed, not that a size did.
+func TestAPieceWithoutAnAnswerLeavesTheSizeOfLaterBatches(t *testing.T) {
+	srv := &batchServer{step: func(w http.ResponseWriter, r *http.Request, ids []string) {
+		switch bad := slices.Contains(ids, "id-0"); {
+		case bad && len(ids) > 1:
+			reply(413, ``)(w, r)
+		case bad:
+			reply(503, ``)(w, r)
+		default:
+			confirmDeleted(w, r, ids)
+		}
+	}}
+	ids := []string{"id-0"}
+	for i := 1; i < 32; i++ {
+		ids = append(ids, fmt.Sprintf("id-%d", i))
+	}
+
+	for range srv.inMemory(t).DeleteConversationsInBatches(
+		t.Context(), slices.Values(ids), memoryplugin.BatchOptions{Size: 8, Concurrency: 1}) {
+	}
+
+	sizes := lengths(srv.received())
+	assert.Equal(t, []int{8, 8, 8}, sizes[len(sizes)-3:])
+}
