@@ -47,15 +47,24 @@ func readDeletion(body []byte, expected int) (*deletionReply, error) {
 	return reply, nil
 }
 
+// readDeleted reads the elements one by one, so that a list of something else
+// ends with its first and not in memory.
 func (r *deletionReply) readDeleted(value json.RawMessage) error {
-	var ids []json.RawMessage
-	if err := json.Unmarshal(value, &ids); err != nil {
+	r.deleted = [][]byte{} // Not nil even for null: it has occurred.
+	if string(value) == "null" {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(value))
+	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
 		return errors.New(`"deleted" is not a list`)
 	}
-	r.listed = ids != nil
-	r.deleted = make([][]byte, 0, len(ids)) // Not nil even for null: it has occurred.
-	for _, raw := range ids {
+	r.listed = true
+	for dec.More() {
+		var raw json.RawMessage
 		var id *string
+		if err := dec.Decode(&raw); err != nil {
+			return err
+		}
 		if err := json.Unmarshal(raw, &id); err != nil || id == nil {
 			return errors.New(`"deleted" lists something that is not a string`)
 		}

@@ -174,3 +174,15 @@ func FuzzErrorResponse(f *testing.F) {
 		}
 	})
 }
+
+// A megabyte of what is no id must not become hundreds in memory.
+func TestAListOfSomethingElseIsRefusedAtItsFirstElement(t *testing.T) {
+	body := []byte(`{"deleted":[0` + strings.Repeat(",0", 500_000) + `]}`)
+
+	allocations := testing.AllocsPerRun(1, func() {
+		_, err := readDeletion(body, 1)
+		assert.ErrorContains(t, err, "not a string")
+	})
+
+	assert.Less(t, allocations, 200.0)
+}
