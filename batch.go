@@ -43,7 +43,8 @@ type BatchOptions struct {
 // [WithMaxRetryAfter] and the end of ctx do: nothing new is sent, not even a
 // retry, what is in flight is yielded, and ids that were read but not sent are
 // yielded as NotDeleted with that reply, or ctx's error, as the cause. A run
-// that ends before its ids do always yields an error.
+// that ends before its ids do always yields an error, and so does one whose ids
+// end when ctx has: a sequence that watches ctx only looks complete.
 //
 // A batch that the server refuses as too large (413) is halved and sent again,
 // down to one id, and later batches keep the size that passed.
