@@ -1187,29 +1187,27 @@ func TestA413ThatComesAfterTheStopIsYieldedAsItIs(t *testing.T) {
 }
 
 func TestARunWhoseIDsEndWithItsContextYieldsAnError(t *testing.T) {
-	answered := make(chan struct{})
-	srv := &batchServer{step: func(w http.ResponseWriter, r *http.Request, ids []string) {
-		confirmDeleted(w, r, ids)
-		close(answered)
-	}}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	watching := func(yield func(string) bool) {
-		if yield("a") {
-			<-answered
-			cancel() // So it ends here, and not for the want of ids.
+	synctest.Test(t, func(t *testing.T) {
+		srv := &batchServer{step: confirmDeleted}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		watching := func(yield func(string) bool) {
+			if yield("a") {
+				synctest.Wait() // Until it is answered.
+				cancel()        // So it ends here, and not for the want of ids.
+			}
 		}
-	}
-	var results []yielded
+		var results []yielded
 
-	for result, err := range srv.inMemory(t).DeleteConversationsInBatches(ctx, watching, memoryplugin.BatchOptions{Size: 1}) {
-		results = append(results, yielded{result, err})
-	}
+		for result, err := range srv.inMemory(t).DeleteConversationsInBatches(ctx, watching, memoryplugin.BatchOptions{Size: 1}) {
+			results = append(results, yielded{result, err})
+		}
 
-	require.Len(t, results, 2)
-	assert.NoError(t, results[0].err)
-	assert.ErrorIs(t, results[1].err, context.Canceled)
-	assertEachOnce(t, []string{"a"}, results)
+		require.Len(t, results, 2)
+		assert.NoError(t, results[0].err)
+		assert.ErrorIs(t, results[1].err, context.Canceled)
+		assertEachOnce(t, []string{"a"}, results)
+	})
 }
 
 // What is known of the one bad id is that it failed, not that a size did.
