@@ -111,13 +111,34 @@ func TestAFileCanBeJSON(t *testing.T) {
 
 func TestIDsAreReadFromArguments(t *testing.T) {
 	t.Parallel()
-	ids := []string{"a", "#b", " c ", "--yes", "d\ne", "-f", "[\"g\"]"}
+	ids := []string{"a", "#b", " c ", "--yes", "d\ne", "-f", "[\"g\"]", "help", "__complete"}
 	srv := account(t, ids...)
 
 	got := cleanup(t, srv.URL, append([]string{"--yes", "--"}, ids...)...).run()
 
 	assert.Equal(t, 0, got.code, got.stderr)
 	assert.Equal(t, ids, sentTo(srv))
+}
+
+// The flag library has commands of its own, which must not pass for a deletion.
+func TestAnIDThatIsAlsoACommandIsNeverPassedOverInSilence(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"help", "completion", "__complete", "__completeNoDesc"} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			srv := account(t, id)
+
+			got := cleanup(t, srv.URL, id, "--yes").run()
+
+			if got.code == 0 {
+				assert.Empty(t, srv.Conversations())
+			} else {
+				assert.Equal(t, 2, got.code)
+				assert.Contains(t, got.stderr, "put -- before the ids")
+				assert.Empty(t, srv.Requests())
+			}
+		})
+	}
 }
 
 func TestStandardInputIsLeftAloneWhereThereAreArguments(t *testing.T) {

@@ -34,6 +34,7 @@ func execute() int {
 		DisableFlagsInUseLine: true,
 		SilenceErrors:         true,
 		SilenceUsage:          true,
+		CompletionOptions:     cobra.CompletionOptions{DisableDefaultCmd: true}, // completion is an id like any other.
 		RunE: func(command *cobra.Command, args []string) error {
 			err := s.check(command.Flags(), args)
 			if err == nil {
@@ -43,7 +44,11 @@ func execute() int {
 		},
 	}
 	s.addFlags(command.Flags())
-	if err := command.Execute(); err != nil {
+	ran, err := command.ExecuteC()
+	if err == nil && ran != command {
+		err = fmt.Errorf("%s is a command of the flag library: put -- before the ids", ran.Name())
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "cleanup: nothing was sent: %v\n", err)
 		if errors.Is(err, errInterrupted) {
 			return 130
