@@ -20,13 +20,13 @@ func askConsent(ctx context.Context, host string, n int, yes bool) error {
 		return nil
 	}
 	if !isTerminal(os.Stdin) {
-		return errors.New("standard input is not a terminal, so nobody can be asked: --yes is consent")
+		return errors.New("standard input is not a terminal, so nobody can be asked: --yes deletes without asking")
 	}
 	fmt.Fprintf(os.Stderr, "Type yes, or the number %d, to go on: ", n)
 	select {
 	case answer := <-readAnswer():
 		if answer != "yes" && answer != strconv.Itoa(n) {
-			return errors.New("the answer was no consent")
+			return fmt.Errorf("the answer was neither yes nor %d", n)
 		}
 		return nil
 	case <-ctx.Done():
@@ -43,6 +43,7 @@ func readAnswer() <-chan string {
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 		if err != nil {
 			line = ""
+			fmt.Fprintln(os.Stderr) // The cursor is behind the question.
 		}
 		answer <- strings.TrimRight(line, "\r\n")
 	}()

@@ -54,3 +54,15 @@ func TestBadUsageOfTheDemo(t *testing.T) {
 		})
 	}
 }
+
+// Its server is another one each time, but a newcomer who tries the journal
+// must not be told so.
+func TestADemoGoesOnWithItsJournal(t *testing.T) {
+	t.Parallel()
+	journal := newJournal(t)
+	first := cleanup(t, "", "--demo", "50", "--journal", journal, "--output", "json").run().summary(t)
+
+	got := cleanup(t, "", "--demo", "50", "--journal", journal, "--output", "json").run()
+
+	assert.Equal(t, first.Deleted, got.summary(t).Skipped, got.stderr)
+}

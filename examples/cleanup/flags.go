@@ -50,7 +50,7 @@ type settings struct {
 	rate                                         float64
 	timeout                                      time.Duration
 
-	apiKey string // of the demo
+	apiKey, host string // of the demo
 }
 
 func (s *settings) addFlags(flags *pflag.FlagSet) {
@@ -128,13 +128,19 @@ func newClient(s *settings, log io.Writer) (*memoryplugin.Client, string, error)
 	}
 	client, err := memoryplugin.NewClient(apiKey, options...)
 	if err != nil {
-		return nil, "", err
+		return nil, "", settingError(err)
 	}
 	parsed, err := url.Parse(baseURL)
 	if err != nil {
 		return nil, "", err
 	}
-	return client, strings.ToLower(parsed.Host), nil
+	return client, cmp.Or(s.host, strings.ToLower(parsed.Host)), nil
+}
+
+// settingError is an error of the SDK without what only its callers know.
+func settingError(err error) error {
+	text := strings.TrimPrefix(err.Error(), "memoryplugin: new client: invalid argument: ")
+	return errors.New(strings.TrimSuffix(text, ", or WithInsecureHTTP"))
 }
 
 func (s *settings) readAPIKey() (string, error) {

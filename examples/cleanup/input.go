@@ -32,7 +32,7 @@ func readInput(args []string, s *settings) (*input, error) {
 	case s.file != "":
 		err = in.readFile(s.file, s.json)
 	case isTerminal(os.Stdin):
-		return nil, errors.New("no ids: give them as arguments, with --file, or on standard input (--help tells how)")
+		return nil, errors.New("no ids: give them as arguments, with --file, or on standard input")
 	default:
 		err = in.read(os.Stdin, "standard input", s.json)
 	}

@@ -188,7 +188,7 @@ func parseRecord(line []byte) (*record, error) {
 // take notes what a record of the file says.
 func (j *journal) take(rec *record) error {
 	if rec.State == sent && rec.Host != j.host {
-		return fmt.Errorf("is of another host: %s, not %s", printable(rec.Host), printable(j.host))
+		return fmt.Errorf("is of another host: %s, not %s, which needs a journal of its own", printable(rec.Host), printable(j.host))
 	}
 	j.note(rec)
 	return nil

@@ -94,20 +94,53 @@ func TestAStateThatIsNotOnDiskIsExitCode1EvenWhereAllIsDeleted(t *testing.T) {
 	assert.Equal(t, "sent", states(wholeRecords(t, journal))["a"])
 }
 
-// trace runs the program and returns what it did that matters here, in order.
-func (p *program) trace(journal string) []string {
+// underStrace lets strace look on, which can also make system calls slow, or
+// fail.
+func (p *program) underStrace(args ...string) *program {
 	p.t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		p.t.Skip("strace is not installed")
 	}
-	log := filepath.Join(p.t.TempDir(), "strace")
-	p.Path = strace
-	p.Args = append([]string{"strace", "-f", "-yy", "-s", "256", "-o", log, "-e", "trace=write,pwrite64,writev,fsync,fdatasync,close"}, p.Args...)
-	got := p.run()
-	if got.code != 0 && strings.Contains(got.stderr, "ptrace") {
-		p.t.Skip("strace may not be used here: " + got.stderr)
+	if text, err := exec.Command(strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		p.t.Skipf("strace may not be used here: %v, %s", err, text)
 	}
+	p.Path, p.Args = strace, slices.Concat([]string{"strace", "-f"}, args, p.Args)
+	return p
+}
+
+// A disk that fails may have written what it was told, or not.
+func TestAFailingFsyncStopsTheRun(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		when            string
+		deleted, synced int
+	}{
+		"of what is sent":      {"when=1+", 0, 0},
+		"of what became of it": {"when=2+", 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := account(t, "a", "b", "c", "d", "e", "f")
+			journal := file(t, "")
+
+			got := cleanup(t, srv.URL, "--yes", "--journal", journal, "--output", "json", "--batch-size", "1", "--concurrency", "1", "a", "b", "c", "d", "e", "f").
+				underStrace("-o", os.DevNull, "-P", journal, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:"+tt.when).run()
+
+			assert.Equal(t, 1, got.code, got.stderr)
+			assert.Contains(t, got.stderr, journal)
+			assert.Contains(t, got.stderr, "input/output error")
+			assert.Len(t, srv.Requests(), tt.deleted)
+			assert.Equal(t, tt.deleted, got.summary(t).Deleted)
+		})
+	}
+}
+
+// trace runs the program and returns what it did that matters here, in order.
+func (p *program) trace(journal string) []string {
+	p.t.Helper()
+	log := filepath.Join(p.t.TempDir(), "strace")
+	got := p.underStrace("-yy", "-s", "256", "-o", log, "-e", "trace=write,pwrite64,writev,fsync,fdatasync,close").run()
 	require.Equal(p.t, 0, got.code, got.stderr)
 	events := []struct{ what, pattern string }{
 		{"sent is written", `write.*<` + regexp.QuoteMeta(journal) + `>.*\\"sent\\"`},

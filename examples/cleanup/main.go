@@ -44,6 +44,9 @@ func execute() int {
 		},
 	}
 	s.addFlags(command.Flags())
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w (--help lists the flags)", err)
+	})
 	ran, err := command.ExecuteC()
 	if err == nil && ran != command {
 		err = fmt.Errorf("%s is a command of the flag library: put -- before the ids", ran.Name())

@@ -3,6 +3,8 @@
 package main_test
 
 import (
+	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -88,8 +90,26 @@ func TestTheScreenNeverKnowsMoreThanTheJournal(t *testing.T) {
 	t.Parallel()
 	srv := account(t, numbered(200)...)
 	journal := newJournal(t)
-	term := cleanup(t, srv.URL, append([]string{"--yes", "--journal", journal, "--batch-size", "1", "--concurrency", "1"}, numbered(200)...)...).atTerminal(0, 2)
-	counter := regexp.MustCompile(`(\d+)\s*(?:/|of)\s*200`)
+	p := cleanup(t, srv.URL, append([]string{"--yes", "--journal", journal, "--batch-size", "1", "--concurrency", "1"}, numbered(200)...)...)
+	p.neverShowsMoreThan(journal, 200)
+}
+
+func TestTheScreenWaitsForASlowDisk(t *testing.T) {
+	t.Parallel()
+	srv := account(t, numbered(4)...)
+	journal := file(t, "")
+	p := cleanup(t, srv.URL, append([]string{"--yes", "--journal", journal, "--batch-size", "1", "--concurrency", "1"}, numbered(4)...)...)
+	p.underStrace("-o", os.DevNull, "-P", journal, "-e", "trace=write", "-e", "inject=write:delay_enter=400000")
+	p.neverShowsMoreThan(journal, 4)
+}
+
+// neverShowsMoreThan runs the program at a terminal, and compares its bar with
+// its journal as long as it runs.
+func (p *program) neverShowsMoreThan(journal string, total int) {
+	t := p.t
+	t.Helper()
+	term := p.atTerminal(0, 2)
+	counter := regexp.MustCompile(fmt.Sprintf(`(\d+) of %d done`, total))
 
 	for running := true; running; {
 		select {
@@ -109,5 +129,6 @@ func TestTheScreenNeverKnowsMoreThanTheJournal(t *testing.T) {
 		}
 		require.LessOrEqual(t, shown, recorded)
 	}
-	term.end()
+	assert.Equal(t, 0, term.end().code)
+	assert.Contains(t, term.screen.String(), fmt.Sprintf("%d of %[1]d done", total))
 }

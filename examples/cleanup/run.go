@@ -48,7 +48,7 @@ func (r *run) deleteAll(ids []string) {
 	r.rest = ids
 	start := time.Now()
 	stop := context.AfterFunc(r.interrupted, func() {
-		fmt.Fprintf(r.progress, "cleanup: %v: finishing what is in flight; once more stops at once\n", context.Cause(r.interrupted))
+		fmt.Fprintf(r.progress, "cleanup: %v: finishing what is in flight; a second signal stops at once\n", context.Cause(r.interrupted))
 	})
 	defer stop()
 	batches := memoryplugin.BatchOptions{Size: r.batchSize, Concurrency: r.concurrency}

@@ -34,6 +34,18 @@ func TestExitCode1IsAnIDThatIsNotDeleted(t *testing.T) {
 	}
 }
 
+// The SDK reports a contradiction even where every id is deleted. No id of the
+// summary has that error, so it is told apart.
+func TestAContradictionIsSaidEvenWhereEveryIDIsDeleted(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, ids []string) { confirm(w, append(ids, "another")...) })
+
+	got := cleanup(t, url, "--yes", "--quiet", "a").run()
+
+	assert.Equal(t, 0, got.code, got.stderr)
+	assert.Contains(t, got.stderr, "\ncleanup: unexpected response: the reply names an id that was not requested")
+}
+
 // failing answers the requests that fails says, counted from 0, by 400.
 func failing(t *testing.T, fails func(request int) bool) (url string, requests *atomic.Int64) {
 	t.Helper()
@@ -147,6 +159,7 @@ func TestARefusedKeyStopsAtOnceWithExitCode3(t *testing.T) {
 			assert.Equal(t, 1, summary.Deleted)
 			assert.Equal(t, 1, summary.NotDeleted)
 			assert.Equal(t, 28, summary.NotSent)
+			assert.Equal(t, "not sent: the server refused the API key", summary.Failures[28].Error)
 			statesOf(t, journal)
 		})
 	}
@@ -188,6 +201,7 @@ func TestARetryAfterAboveTheLimitStopsTheRun(t *testing.T) {
 	got := cleanup(t, srv.URL, oneByOne(10, "--keep-going")...).run()
 
 	assert.Equal(t, 1, got.code)
+	assert.Contains(t, got.stderr, "stopping: the server asks to be left alone for 2h0m0s")
 	assert.Len(t, srv.Requests(), 1)
 	summary := got.summary(t)
 	assert.Equal(t, 1, summary.NotDeleted)

@@ -75,17 +75,87 @@ func TestAnInterruptedRunIsGoneOnWith(t *testing.T) {
 	assert.Equal(t, first.Deleted, got.summary(t).Skipped)
 }
 
+func TestAnInterruptedRunSaysWhatIsLeftAndHowToGoOn(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	p := cleanup(t, srv.URL, inBatches(6, "--journal", newJournal(t))...)
+	p.Args = append(p.Args, "--output", "text")
+	p.start()
+	<-srv.arrived
+	<-srv.arrived
+	p.interrupt(os.Interrupt)
+	srv.release()
+
+	got := p.end()
+
+	assert.Equal(t, 130, got.code)
+	assert.Contains(t, got.stdout, "Stopped early: interrupted by a signal (interrupt)\n")
+	assert.Regexp(t, `\n[34] not sent\n`, got.stdout)
+	assert.Contains(t, got.stdout, "run the same command again: the journal skips what is deleted.")
+}
+
 func TestAnInterruptedRunWithNothingLeftIsExitCode0(t *testing.T) {
 	t.Parallel()
 	srv := hold(t)
-	p := cleanup(t, srv.URL, inBatches(2)...).start()
+	p := cleanup(t, srv.URL, inBatches(2)...)
+	p.Args = append(p.Args, "--output", "text")
+	p.start()
 	<-srv.arrived
 	<-srv.arrived
 
 	p.interrupt(os.Interrupt)
 	srv.release()
+	got := p.end()
 
-	assert.Equal(t, 0, p.end().code)
+	assert.Equal(t, 0, got.code)
+	assert.NotContains(t, got.stdout, "Stopped early")
+}
+
+// nohup asks a program so to outlive its terminal.
+func TestASignalThatIsIgnoredFromTheStartStaysIgnored(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	p := cleanup(t, srv.URL, inBatches(6)...)
+	p.Path, p.Args = "/bin/sh", append([]string{"sh", "-c", `trap "" HUP && exec "$0" "$@"`}, p.Args...)
+	p.start()
+	<-srv.arrived
+
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	srv.release()
+	got := p.end()
+
+	assert.Equal(t, 0, got.code, got.stderr)
+	assert.Equal(t, 6, got.summary(t).Deleted)
+}
+
+// Such as one whose summary nobody reads.
+func TestAThirdSignalEndsARunThatHangs(t *testing.T) {
+	t.Parallel()
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	defer reader.Close()
+	p := cleanup(t, account(t).URL, "--yes", "--output", "json").input(lines(numbered(5000)...))
+	p.Stdout = writer
+	p.start()
+	require.NoError(t, writer.Close())
+	p.stderr.waitFor(t, "5000 of 5000 done")
+
+	ended := make(chan struct{})
+	go func() {
+		_ = p.Wait()
+		close(ended)
+	}()
+	for running := true; running; {
+		select {
+		case <-ended:
+			running = false
+		case <-time.After(20 * time.Millisecond):
+			_ = p.Process.Signal(os.Interrupt)
+		}
+	}
+	status := p.ProcessState.Sys().(syscall.WaitStatus)
+	assert.True(t, status.Signaled() && status.Signal() == syscall.SIGINT, "%v", p.ProcessState)
 }
 
 func TestASecondSignalStopsAtOnce(t *testing.T) {
@@ -134,6 +204,29 @@ func TestATerminalThatGoesAwayFinishesWhatIsInFlight(t *testing.T) {
 	last := statesOf(t, journal)
 	for len(seen) > 0 {
 		id := <-seen
+		assert.Equal(t, "deleted", last[id], id)
+	}
+}
+
+// Shell and kernel may each send a SIGHUP for one terminal: the second one is no
+// second wish.
+func TestATerminalThatGoesAwayTwiceIsOneSignal(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	journal := newJournal(t)
+	term := cleanup(t, srv.URL, inBatches(20, "--journal", journal)...).atTerminal(0, 1, 2)
+	inFlight := append(<-srv.arrived, <-srv.arrived...)
+
+	term.hangUp()
+	for range 10 {
+		time.Sleep(5 * time.Millisecond)
+		require.NoError(t, term.Process.Signal(syscall.SIGHUP))
+	}
+	srv.release()
+	term.end()
+
+	last := statesOf(t, journal)
+	for _, id := range inFlight {
 		assert.Equal(t, "deleted", last[id], id)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,10 +141,16 @@ func (s *summary) writeJSON(w io.Writer) error {
 
 func (s *summary) writeText(w io.Writer) {
 	took := time.Duration(s.Seconds * float64(time.Second)).Round(time.Millisecond)
+	notSentIs := "not sent"
 	if s.dryRun {
+		notSentIs = "would be deleted"
 		fmt.Fprintf(w, "Dry run: nothing was sent. %s would be deleted from %s.\n\n", conversations(s.NotSent), printable(s.Host))
 	} else {
-		fmt.Fprintf(w, "%d of %s deleted from %s in %v.\n\n", s.Skipped+s.Deleted, conversations(s.Requested), printable(s.Host), took)
+		fmt.Fprintf(w, "%d of %s deleted from %s in %v", s.Skipped+s.Deleted, conversations(s.Requested), printable(s.Host), took)
+		if s.Skipped > 0 {
+			fmt.Fprintf(w, ", %d of them by earlier runs", s.Skipped)
+		}
+		fmt.Fprint(w, ".\n\n")
 	}
 	for _, row := range []struct {
 		n    int
@@ -153,7 +160,7 @@ func (s *summary) writeText(w io.Writer) {
 		{s.Skipped, "skipped: an earlier run deleted them"},
 		{s.NotDeleted, "not deleted"},
 		{s.Unconfirmed, "unconfirmed"},
-		{s.NotSent, "not sent"},
+		{s.NotSent, notSentIs},
 		{s.Duplicates, "duplicates, sent once"},
 	} {
 		if row.n > 0 {
@@ -163,7 +170,10 @@ func (s *summary) writeText(w io.Writer) {
 	for _, reason := range s.stopped {
 		fmt.Fprintf(w, "\nStopped early: %v\n", reason)
 	}
-	if !s.dryRun {
+	if s.dryRun && s.NotSent > 0 {
+		fmt.Fprintln(w)
+		writeIDs(w, s.failed[0].ids, mostIDs, "of the input")
+	} else {
 		s.writeFailures(w)
 	}
 }
@@ -200,23 +210,29 @@ func (s *summary) writeGroup(w io.Writer, g group, outcomes []outcome) {
 		writeErrors(w, outcomes)
 	}
 	fmt.Fprintf(w, "  What to do: %s\n", advice)
-	shown := len(ids)
-	if s.journal != "" && s.journalError == nil {
-		shown = min(shown, mostIDs)
+	switch {
+	case s.journal == "" || s.journalError != nil:
+		writeIDs(w, ids, len(ids), "")
+	case g.failure == notSent:
+		writeIDs(w, ids, mostIDs, "of the input")
+	default:
+		writeIDs(w, ids, mostIDs, "in "+s.journal)
 	}
+}
+
+// writeIDs prints as many ids as most, and says where the others are.
+func writeIDs(w io.Writer, ids []string, most int, others string) {
+	shown := min(len(ids), most)
 	for _, id := range ids[:shown] {
 		fmt.Fprintf(w, "    %s\n", printable(id))
 	}
-	switch cut := len(ids) - shown; {
-	case cut > 0 && g.failure == notSent:
-		fmt.Fprintf(w, "    and %d more of the input\n", cut)
-	case cut > 0:
-		fmt.Fprintf(w, "    and %d more, which are in %s\n", cut, s.journal)
+	if cut := len(ids) - shown; cut > 0 {
+		fmt.Fprintf(w, "    and %d more %s\n", cut, others)
 	}
 }
 
 func (s *summary) explain(g group) (title, advice string) {
-	again := "run the same command again with these ids."
+	again := "run it again with these ids alone."
 	if s.journal != "" {
 		again = "run the same command again: the journal skips what is deleted."
 	}
@@ -225,11 +241,13 @@ func (s *summary) explain(g group) (title, advice string) {
 		return "not deleted: the server answered, but did not list them",
 			"check the ids. This account has no such conversations."
 	case refused:
-		title = fmt.Sprintf("not deleted: refused with status %d", g.status)
-		if g.status == 0 {
-			title = "not deleted: no request got through"
+		switch g.status {
+		case 0:
+			return "not deleted: no request got through", "mend what the error says, then " + again
+		case http.StatusUnauthorized:
+			return "not deleted: the API key was refused (401)", "check the API key, then " + again
 		}
-		return title, "solve what the error says, then " + again
+		return fmt.Sprintf("not deleted: refused with status %d", g.status), "mend what the error says, then " + again
 	case mayBeGone:
 		return "may be gone: no answer says what became of them",
 			again + " What the server does not list then is gone, or was never there."

@@ -123,6 +123,8 @@ func TestWhatWasNotSentIsNamedApart(t *testing.T) {
 	got := cleanup(t, srv.URL, append([]string{"--yes", "--batch-size", "1", "--concurrency", "1"}, numbered(12)...)...).run()
 
 	assert.Equal(t, 3, got.code)
+	assert.Contains(t, got.stderr, "1 of 12 done", "what was not sent is not done")
+	assert.Contains(t, got.stderr, "1 failed")
 	assert.Regexp(t, `(?i)\b11\b.*not sent|not sent.*\b11\b`, got.stdout)
 	for _, id := range numbered(12) {
 		assert.Equal(t, 1, strings.Count(got.stdout, id), "%s: %s", id, got.stdout)
