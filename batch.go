@@ -11,7 +11,7 @@ import (
 // BatchOptions are the settings of [Client.DeleteConversationsInBatches]. The
 // zero value is a good choice.
 type BatchOptions struct {
-	// Size is the number of ids a request. 0 means 100.
+	// Size is the number of ids per request. 0 means 100.
 	Size int
 	// Concurrency is the number of requests in flight. 0 means 4.
 	Concurrency int
@@ -36,15 +36,16 @@ type BatchOptions struct {
 // the loop is left early; an id that occurs in two batches is in a result of
 // each. Within a batch duplicates are dropped. The result is never nil. An id
 // that can't be sent, since it is blank or not valid UTF-8, is the NotDeleted of
-// a result of its own, with [ErrInvalidArgument]. Bad options, a nil ctx and nil
-// ids are one such error with an empty result.
+// a result of its own, with [ErrInvalidArgument]. For bad options, a nil ctx or
+// nil ids the loop gets one such error, with an empty result.
 //
 // A batch that fails does not stop the run. A 401, a Retry-After above
 // [WithMaxRetryAfter] and the end of ctx do: nothing new is sent, not even a
 // retry, what is in flight is yielded, and ids that were read but not sent are
 // yielded as NotDeleted with that reply, or ctx's error, as the cause. A run
-// that ends before its ids do always yields an error, and so does one whose ids
-// end when ctx has: a sequence that watches ctx only looks complete.
+// that stops before all ids are read always yields an error. So does one whose
+// ids end after ctx has ended: a sequence that watches ctx stops early then, and
+// would look complete.
 //
 // A batch that the server refuses as too large (413) is halved and sent again,
 // down to one id, and later batches keep the size that passed.

@@ -19,14 +19,14 @@ func ExampleClient_DeleteConversationsInBatches() {
 	srv.AddConversations("conv-1", "conv-2", "conv-3", "conv-4")
 	client := srv.Client()
 
-	// Any sequence will do: the lines of a file, the rows of a query.
-	ids := func(yield func(string) bool) {
-		for i := 1; i <= 1000 && yield(fmt.Sprintf("conv-%d", i)); i++ {
-		}
+	// Any sequence will do: the lines of a file, the rows of a query, or a slice.
+	ids := make([]string, 1000)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("conv-%d", i+1)
 	}
 
 	var deleted, notDeleted, unconfirmed int
-	for result, err := range client.DeleteConversationsInBatches(context.Background(), ids, memoryplugin.BatchOptions{}) {
+	for result, err := range client.DeleteConversationsInBatches(context.Background(), slices.Values(ids), memoryplugin.BatchOptions{}) {
 		if err != nil {
 			fmt.Println(err)
 		}

@@ -15,8 +15,8 @@
 //   - Deleted: the server confirmed it.
 //   - NotDeleted: certainly not deleted by this call. After a nil error there is
 //     no such conversation; after another one, send the id again.
-//   - Unconfirmed: it may be gone, but no answer says so. Send it again: what is
-//     reported NotDeleted then is gone, or was never there.
+//   - Unconfirmed: it may be gone, but no answer says so. Send it again: if
+//     it is NotDeleted then, it is gone, or never existed.
 //
 // A nil error promises that every id is answered for, so that Unconfirmed is
 // empty. The error of a call with unconfirmed ids is [ErrOutcomeUnknown].
@@ -59,7 +59,7 @@
 //
 //	memoryplugin: delete conversations: 401 Unauthorized: "Invalid API key" (1 attempt)
 //
-// errors.As finds the [*ErrorResponse] of a refused call in it. errors.Is finds
+// errors.AsType finds the [*ErrorResponse] of a refused call in it. errors.Is finds
 // [ErrUnauthorized] and its like, [ErrInvalidArgument], [ErrUnexpectedResponse],
 // [ErrOutcomeUnknown], an error of the network, such as syscall.ECONNREFUSED,
 // and context.Canceled or context.DeadlineExceeded with the context's cause

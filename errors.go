@@ -26,7 +26,8 @@ var (
 	ErrNotFound = errors.New("memoryplugin: not found")
 	// ErrPayloadTooLarge is a reply with status 413: send fewer ids a request.
 	ErrPayloadTooLarge = errors.New("memoryplugin: payload too large")
-	// ErrRateLimited is a reply with status 429, after the last retry.
+	// ErrRateLimited is a reply with status 429, where no retry is left, or its
+	// Retry-After is above [WithMaxRetryAfter].
 	ErrRateLimited = errors.New("memoryplugin: rate limited")
 
 	// ErrInvalidArgument is a setting or an argument that can't be used.
@@ -41,7 +42,7 @@ var (
 )
 
 // ErrorResponse is a reply with a status from 300 to 599. It is the API's own
-// error body; errors.As finds it in the error of a call, and errors.Is matches
+// error body; errors.AsType finds it in the error of a call, and errors.Is matches
 // it with [ErrUnauthorized] and the other sentinels of a status.
 //
 // Fields that the reply doesn't have, or that can't be read, are zero. Where
