@@ -19,17 +19,23 @@ import (
 	"github.com/memoryplugin/memoryplugin-go"
 )
 
+const examples = `  cleanup --file ids.txt --dry-run
+  cleanup --file ids.txt --journal cleanup.jsonl
+  cleanup --yes --output json conv-id-1 conv-id-2
+  cleanup --demo 1000`
+
 const about = `Deletes MemoryPlugin conversations, for good: nothing brings one back.
 
 The ids come from the arguments, from --file, or from standard input where that
-is not a terminal: one a line; blank lines, and lines that begin with #, are
+is not a terminal: one per line; blank lines, and lines that begin with #, are
 skipped. What follows -- is an id, whatever it looks like.
 
 With --journal a run that was stopped, or even killed, goes on where it was: start
-it again with the same ids and the same journal.
+it again with the same ids and the same journal. Without it the summary lists every
+id that is left.
 
-The API key is read from --api-key-file, or else from MEMORYPLUGIN_API_KEY. The
-API is at --base-url, or else at MEMORYPLUGIN_BASE_URL, or else where it really is.
+The API key is read from --api-key-file, or else from MEMORYPLUGIN_API_KEY. The API is
+at --base-url, at MEMORYPLUGIN_BASE_URL, or at ` + memoryplugin.DefaultBaseURL + `.
 
 Ctrl-C lets what is in flight finish, and the summary says what is left; a second
 one stops at once.
@@ -56,16 +62,16 @@ type settings struct {
 func (s *settings) addFlags(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVar(&s.file, "file", "", "read the ids from `PATH`")
-	flags.BoolVar(&s.json, "json", false, "read a JSON array of strings or objects with id, or one of these a line")
+	flags.BoolVar(&s.json, "json", false, "read a JSON array of strings or objects with id, or one of these per line")
 	flags.StringVar(&s.journal, "journal", "", "record what is sent, and what became of it, in `FILE`")
 	flags.BoolVar(&s.yes, "yes", false, "delete without asking")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "say what would be deleted, and send nothing")
 	flags.BoolVar(&s.keepGoing, "keep-going", false, fmt.Sprintf("go on when %d batches in a row fail", failuresInARow))
-	flags.IntVar(&s.batchSize, "batch-size", 100, "send `N` ids a request at most")
-	flags.IntVar(&s.concurrency, "concurrency", 4, "have `N` requests in flight at most")
-	flags.Float64Var(&s.rate, "rate", 0, "send `N` requests a second at most, retries included (0: no limit)")
-	flags.DurationVar(&s.timeout, "timeout", time.Minute, "wait `TIME` at most for the reply to one attempt (0: no limit)")
-	flags.IntVar(&s.maxRetries, "max-retries", 4, "send a request that failed `N` more times at most")
+	flags.IntVar(&s.batchSize, "batch-size", 100, "send at most `N` ids per request")
+	flags.IntVar(&s.concurrency, "concurrency", 4, "have at most `N` requests in flight")
+	flags.Float64Var(&s.rate, "rate", 0, "send at most `N` requests per second, retries included (0: no limit)")
+	flags.DurationVar(&s.timeout, "timeout", time.Minute, "wait at most `TIME` for the reply to one attempt (0: no limit)")
+	flags.IntVar(&s.maxRetries, "max-retries", 4, "send a request that failed at most `N` more times")
 	flags.StringVar(&s.baseURL, "base-url", "", "send to the API at `URL`")
 	flags.StringVar(&s.apiKeyFile, "api-key-file", "", "read the API key from `PATH`")
 	flags.StringVar(&s.output, "output", "text", "print the summary as `FORMAT`: text, or json with every failure")

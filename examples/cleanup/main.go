@@ -30,6 +30,7 @@ func execute() int {
 	command := &cobra.Command{
 		Use:                   "cleanup [FLAGS] [ID...]",
 		Long:                  about,
+		Example:               examples,
 		Args:                  cobra.ArbitraryArgs,
 		DisableFlagsInUseLine: true,
 		SilenceErrors:         true,

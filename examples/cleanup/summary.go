@@ -250,7 +250,7 @@ func (s *summary) explain(g group) (title, advice string) {
 		return fmt.Sprintf("not deleted: refused with status %d", g.status), "mend what the error says, then " + again
 	case mayBeGone:
 		return "may be gone: no answer says what became of them",
-			again + " What the server does not list then is gone, or was never there."
+			again + " What the server does not list then is gone, or never existed."
 	case goneAlready:
 		return "gone already, or never there: an earlier run may have deleted them, and the server now answers that it did not",
 			"nothing."
