@@ -76,9 +76,10 @@ type Fault struct {
 	Applied bool
 	// Delay is waited before the reply, or until the Server is closed.
 	Delay time.Duration
-	// Status, from 200 to 999, is the reply's status. An empty Body is an error
-	// as the API documents it.
+	// Status, from 200 to 999, is the reply's status.
 	Status int
+	// Header and Body are those of the reply with Status, and need one. Without
+	// a Body the reply has the error body that the API documents.
 	Header http.Header
 	Body   string
 	// Drop closes the connection without a reply.
@@ -155,8 +156,17 @@ func (s *Server) Requests() []Request {
 }
 
 // FailNext makes coming requests fail: the next one by the first fault, the one
-// after it by the second, and so on, after faults that are still to come.
+// after it by the second, and so on, after faults that are still to come. It
+// panics where a fault can't be made.
 func (s *Server) FailNext(faults ...Fault) {
+	for _, f := range faults {
+		if f.Status != 0 && (f.Status < 200 || f.Status > 999) {
+			panic(fmt.Sprintf("memoryplugintest: the status %d of a Fault is not from 200 to 999", f.Status))
+		}
+		if f.Status == 0 && (f.Header != nil || f.Body != "") {
+			panic("memoryplugintest: a Fault with a Header or a Body needs a Status")
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, faults...)

@@ -216,3 +216,22 @@ func TestABadOptionPanics(t *testing.T) {
 	srv := memoryplugintest.NewServer(t)
 	assert.Panics(t, func() { srv.Client(memoryplugin.WithMaxRetries(-1)) })
 }
+
+// It would be passed over in silence, and the test would pass for the wrong reason.
+func TestAFaultThatCanNotBeMadePanics(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	for name, fault := range map[string]memoryplugintest.Fault{
+		"an informational status":  {Status: 100},
+		"a status of no kind":      {Status: 7},
+		"a negative status":        {Status: -1},
+		"a status too large":       {Status: 1000},
+		"a body without a status":  {Body: "x"},
+		"headers without a status": {Header: http.Header{"Retry-After": {"1"}}},
+	} {
+		assert.Panics(t, func() { srv.FailNext(memoryplugintest.Fault{}, fault) }, name)
+	}
+	srv.AddConversations("a")
+	result, err := srv.Client().DeleteConversations(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a"}, result.Deleted, "a fault was kept")
+}
