@@ -43,10 +43,11 @@ func TestBadUsageOfTheDemo(t *testing.T) {
 		"nothing to show": {"--demo", "0"},
 		"ids":             {"--demo", "5", "a"},
 		"a file":          {"--demo", "5", "--file", file(t, "a\n")},
+		"JSON":            {"--demo", "5", "--json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := cleanup(t, srv.URL, args...).run()
+			got := cleanup(t, srv.URL, append(args, "--yes")...).input("a\n").run()
 
 			assert.Equal(t, 2, got.code)
 			assert.NotEmpty(t, got.stderr)

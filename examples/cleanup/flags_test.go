@@ -193,6 +193,7 @@ func TestWithoutAKeyNothingIsSent(t *testing.T) {
 		"none":             {"--yes", "a"},
 		"an empty file":    {"--yes", "--api-key-file", empty, "a"},
 		"two keys in file": {"--yes", "--api-key-file", file(t, "one\ntwo\n"), "a"},
+		"a key and spaces": {"--yes", "--api-key-file", file(t, " two \n"), "a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

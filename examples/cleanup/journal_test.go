@@ -280,6 +280,18 @@ func TestAJournalOfAnotherHostIsRefused(t *testing.T) {
 	assert.Equal(t, content, read(t, journal))
 }
 
+func TestTheHostOfAJournalIsTheSameInCapitals(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a")
+	url := strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
+	journal := newJournal(t)
+	require.Equal(t, 0, cleanup(t, strings.ToUpper(url), "--yes", "--journal", journal, "a").run().code)
+
+	got := cleanup(t, url, "--yes", "--journal", journal, "--output", "json", "a").run()
+
+	assert.Equal(t, 1, got.summary(t).Skipped, got.stderr)
+}
+
 func TestAJournalOfWhichOneLineIsOfAnotherHostIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"http://other.example", ""} {

@@ -242,10 +242,15 @@ func TestAnOutputThatNobodyReadsDoesNotEndTheRun(t *testing.T) {
 	p := cleanup(t, srv.URL, "--yes", "-v", "--journal", journal, "--batch-size", "1", "a", "b", "c")
 	p.Stdout, p.Cmd.Stderr = writer, writer
 	p.start()
-	require.NoError(t, writer.Close())
+	defer writer.Close()
 	<-srv.arrived
 
 	require.NoError(t, reader.Close())
+	// A process that another test has just forked may have it a moment longer.
+	require.Eventually(t, func() bool {
+		_, err := writer.WriteString("\n")
+		return err != nil
+	}, 30*time.Second, time.Millisecond)
 	srv.release()
 	got := p.end()
 
