@@ -9,9 +9,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
+	xterm "golang.org/x/term"
 )
 
 // terminal is where a run of the program takes place.
@@ -19,6 +21,7 @@ type terminal struct {
 	*program
 	screen *output // everything that the terminal was sent, echoes included
 	hand   *os.File
+	name   string
 	copied chan struct{}
 }
 
@@ -30,6 +33,8 @@ func (p *program) atTerminal(streams ...int) *terminal {
 	require.NoError(p.t, err)
 	p.t.Cleanup(func() { hand.Close() })
 	require.NoError(p.t, pty.Setsize(hand, &pty.Winsize{Rows: 24, Cols: 120}))
+	// The library leaves it blocking, and a Read that waits would keep it from being closed.
+	require.NoError(p.t, syscall.SetNonblock(int(hand.Fd()), true))
 	for _, stream := range streams {
 		switch stream {
 		case 0:
@@ -44,7 +49,7 @@ func (p *program) atTerminal(streams ...int) *terminal {
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: streams[0]}
 	p.start()
 	require.NoError(p.t, tty.Close())
-	term := &terminal{p, &output{}, hand, make(chan struct{})}
+	term := &terminal{p, &output{}, hand, tty.Name(), make(chan struct{})}
 	go func() {
 		defer close(term.copied)
 		_, _ = io.Copy(term.screen, hand) // It ends with the program, or with hangUp.
@@ -58,10 +63,15 @@ func (term *terminal) typed(text string) {
 	require.NoError(term.t, err)
 }
 
-// hangUp closes the terminal.
+// hangUp closes the terminal, and returns when it is gone.
 func (term *terminal) hangUp() {
 	term.t.Helper()
+	tty, err := os.OpenFile(term.name, os.O_RDWR|syscall.O_NOCTTY, 0)
+	require.NoError(term.t, err)
+	defer tty.Close()
 	require.NoError(term.t, term.hand.Close())
+	// A process that another test has just forked may have it a moment longer.
+	require.Eventually(term.t, func() bool { return !xterm.IsTerminal(int(tty.Fd())) }, 30*time.Second, time.Millisecond)
 }
 
 func (term *terminal) end() outcome {
