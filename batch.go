@@ -48,7 +48,8 @@ type BatchOptions struct {
 // would look complete.
 //
 // A batch that the server refuses as too large (413) is halved and sent again,
-// down to one id, and later batches keep the size that passed.
+// down to one id, and later batches keep the size that passed. The error of a
+// half that is not sent any more is [ErrPayloadTooLarge] too.
 //
 // The ids are read, and the results yielded, on the caller's goroutine, so a
 // result waits for the next id at most, and a panic in either reaches the
@@ -114,6 +115,7 @@ type batchRun struct {
 type batch struct {
 	ids     []string
 	earlier error    // an attempt of a larger batch may have deleted them
+	halved  error    // the reply that the larger batch was too large for
 	larger  *batch   // of which it is a half
 	halving *halving // the halves of one batch share it
 	excused bool     // its size may not be why it was too large
@@ -210,7 +212,7 @@ func (r *batchRun) send() {
 		}
 		r.inFlight++
 		go func() {
-			b.result, b.err = r.client.deleteConversations(r.ctx, b.ids, &call{unknown: b.earlier, halted: r.halted})
+			b.result, b.err = r.client.deleteConversations(r.ctx, b.ids, &call{unknown: b.earlier, halved: b.halved, halted: r.halted})
 			r.done <- b
 		}()
 	}
@@ -284,10 +286,14 @@ func (r *batchRun) halve(b *batch) {
 	if call, ok := errors.AsType[*callError](b.err); ok && call.unknown != nil {
 		earlier = call.unknown
 	}
+	var tooLarge error
+	if reply, ok := errors.AsType[*ErrorResponse](b.err); ok {
+		tooLarge = reply
+	}
 	middle := (len(b.ids) + 1) / 2
 	r.pieces = append([]*batch{
-		{ids: b.ids[:middle], earlier: earlier, larger: b, halving: b.halving},
-		{ids: b.ids[middle:], earlier: earlier, larger: b, halving: b.halving},
+		{ids: b.ids[:middle], earlier: earlier, halved: tooLarge, larger: b, halving: b.halving},
+		{ids: b.ids[middle:], earlier: earlier, halved: tooLarge, larger: b, halving: b.halving},
 	}, r.pieces...)
 }
 
@@ -338,21 +344,23 @@ func (r *batchRun) deliverUnsent(complete bool) {
 	// A sequence that watches ctx ends with it, and only looks complete.
 	complete = complete && r.ctx.Err() == nil
 	for _, b := range r.pieces {
-		r.deliver(r.unsent(b.ids, b.earlier))
+		r.deliver(r.unsent(b))
 	}
 	if len(r.pending) > 0 || !complete && !r.told {
-		r.deliver(r.unsent(r.pending, nil))
+		r.deliver(r.unsent(&batch{ids: r.pending}))
 	}
 }
 
-func (r *batchRun) unsent(ids []string, earlier error) (*DeleteConversationsResult, error) {
-	return account(ids, &call{
-		client:    r.client,
-		operation: deleteOperation,
-		unknown:   earlier,
-		plan:      retryPlan{reason: notSent(r.stop)},
-	})
+func (r *batchRun) unsent(b *batch) (*DeleteConversationsResult, error) {
+	call := &call{client: r.client, operation: deleteOperation, unknown: b.earlier, halved: b.halved}
+	call.plan.reason = call.notSent(r.stop)
+	return account(b.ids, call)
 }
 
 // notSent is why an attempt was not made in a run that had to stop.
-func notSent(why error) error { return fmt.Errorf("not sent: %w", why) }
+func (a *call) notSent(why error) error {
+	if a.halved != nil {
+		return fmt.Errorf("not sent: %w; its batch was too large: %w", why, a.halved)
+	}
+	return fmt.Errorf("not sent: %w", why)
+}

@@ -962,6 +962,24 @@ func TestATooLargeBatchIsHalvedDownToOneID(t *testing.T) {
 	assert.Equal(t, append(halving, slices.Repeat([]int{1}, 13)...), lengths(requestedIDs(srv)))
 }
 
+// They were in a request after all: who counts what no attempt was made for can tell.
+func TestHalvesThatAreNotSentAnyMoreNameTheReplyThatRefusedTheirBatch(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	srv.LimitIDs(2)
+	srv.FailNext(memoryplugintest.Fault{}, memoryplugintest.Fault{Status: http.StatusUnauthorized})
+
+	results := collect(t, srv.Client().DeleteConversationsInBatches(t.Context(), slices.Values([]string{"a", "b", "c", "d"}), memoryplugin.BatchOptions{Size: 4, Concurrency: 1}))
+
+	require.Len(t, results, 2)
+	assert.Equal(t, []string{"a", "b"}, results[0].NotDeleted)
+	assert.NotErrorIs(t, results[0].err, memoryplugin.ErrPayloadTooLarge)
+	assert.Equal(t, []string{"c", "d"}, results[1].NotDeleted)
+	assert.Zero(t, results[1].Attempts)
+	assert.ErrorIs(t, results[1].err, memoryplugin.ErrPayloadTooLarge)
+	assert.ErrorIs(t, results[1].err, memoryplugin.ErrUnauthorized)
+	assert.EqualError(t, results[1].err, `memoryplugin: delete conversations: not sent: 401 Unauthorized: "Unauthorized"; its batch was too large: 413 Request Entity Too Large: "At most 2 ids" (0 attempts)`)
+}
+
 func TestLaterBatchesKeepTheSizeThatPassed(t *testing.T) {
 	for _, concurrency := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {

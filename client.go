@@ -148,6 +148,7 @@ type call struct {
 	request   *http.Request // without headers and body, which every attempt gets afresh
 	body      []byte
 	halted    context.Context // nil, or done once no further attempt may be made
+	halved    error           // nil, or the reply that the batch was too large for of which this is a part
 
 	attempts  int
 	requestID string    // of the last reply
@@ -217,7 +218,7 @@ func (a *call) ready() error {
 		}
 	}
 	if a.halted != nil && a.halted.Err() != nil {
-		return notSent(context.Cause(a.halted))
+		return a.notSent(context.Cause(a.halted))
 	}
 	return contextError(ctx, a.client.secret)
 }

@@ -66,6 +66,10 @@
 // where the context ended the call. Text from a server or the network is quoted
 // and cut. The API key is in no output of the package.
 //
+// net/http itself writes to the standard logger of package log what a server
+// sends unasked after a reply, which may echo anything, the key included. A
+// program that must not show it calls [log.SetOutput].
+//
 // # Testing
 //
 // Package memoryplugintest has a server in memory that your tests can delete

@@ -53,7 +53,7 @@ type ErrorResponse struct {
 	Message    string        // "error" in the body
 	Text       string        // "text" in the body
 	Score      float64       // "score" in the body
-	RequestID  string        // the first of X-Request-Id, X-Vercel-Id and Cf-Ray
+	RequestID  string        // the first of X-Request-Id, X-Vercel-Id and Cf-Ray of at most 256 bytes
 	RetryAfter time.Duration // 0 where the reply names none
 	Header     http.Header
 	Body       []byte // decompressed, at most 64 KiB
@@ -103,8 +103,9 @@ func newErrorResponse(resp *http.Response, body []byte, s secret) *ErrorResponse
 		Body:       []byte(struck[:min(len(struck), maxErrorBody)]),
 	}
 	for name, values := range resp.Header {
+		name = s.strikeName(name)
 		for _, value := range values {
-			e.Header[s.strike(name)] = append(e.Header[s.strike(name)], s.strike(value))
+			e.Header[name] = append(e.Header[name], s.strike(value))
 		}
 	}
 	e.readBody()
@@ -159,9 +160,18 @@ func readObject(body []byte, property func(name string, value json.RawMessage) e
 	return nil
 }
 
+// requestID passes over what is too long for an id: it goes into the logs and
+// journals of users.
 func requestID(h http.Header) string {
-	return cmp.Or(h.Get("X-Request-Id"), h.Get("X-Vercel-Id"), h.Get("Cf-Ray"))
+	for _, name := range []string{"X-Request-Id", "X-Vercel-Id", "Cf-Ray"} {
+		if id := h.Get(name); id != "" && len(id) <= maxRequestID {
+			return id
+		}
+	}
+	return ""
 }
+
+const maxRequestID = 256
 
 // failure is an attempt that the server did not answer with a complete 200.
 type failure struct {

@@ -241,6 +241,7 @@ func TestTheRequestIDIsTheFirstOfThreeHeaders(t *testing.T) {
 		"x-vercel-id":  {"Cf-Ray", "cf-ray", "X-Vercel-Id", "x-vercel-id", "X-Request-Id", ""},
 		"cf-ray":       {"Cf-Ray", "cf-ray", "Request-Id", "other"},
 		"":             {"Request-Id", "other"},
+		"of 256 bytes": {"X-Vercel-Id", "of 256 bytes", "X-Request-Id", strings.Repeat("x", 257)},
 	} {
 		t.Run(want, func(t *testing.T) {
 			srv := serve(t, reply(400, ``, header...), reply(200, `{"count":1}`, header...))

@@ -46,6 +46,15 @@ func (s secret) strike(text string) string {
 	return written.ReplaceAllStringFunc(text, func(found string) string { return strings.Repeat("*", len(found)) })
 }
 
+// strikeName is strike for the name of a header, of which net/http changes the case.
+func (s secret) strikeName(name string) string {
+	key, _ := s()
+	if strings.Contains(strings.ToLower(name), strings.ToLower(key)) {
+		return strings.Repeat("*", len(name))
+	}
+	return s.strike(name)
+}
+
 // isIn reports whether value, or an error that it wraps, prints the key.
 func (s secret) isIn(value any) bool {
 	if value == nil {

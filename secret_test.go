@@ -128,6 +128,21 @@ func TestAnEchoedKeyIsStruckFromWhateverAReplySays(t *testing.T) {
 	}
 }
 
+// net/http changes the case of what it takes for the name of a header.
+func TestAKeyThatIsEchoedAsTheNameOfAHeaderIsStruck(t *testing.T) {
+	const key = "mp_live-abc123def456ghi"
+	for _, name := range []string{key, "X-" + key, "X" + key + "-Y"} {
+		srv := serve(t, reply(400, ``, name, "x"))
+
+		_, err := newKeyClient(t, key, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+
+		var reply *memoryplugin.ErrorResponse
+		require.ErrorAs(t, err, &reply)
+		assert.NotContains(t, strings.ToLower(fmt.Sprint(reply.Header)), key)
+		assert.Contains(t, reply.Header, strings.Repeat("*", len(name)))
+	}
+}
+
 // Only the decoded fields show the escaped key.
 func TestAnEchoedKeyIsStruckFromWhatTheFieldsDecodeTo(t *testing.T) {
 	asHTML := html.EscapeString(oddKey)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -126,6 +127,8 @@ func (r *run) outcomes(result *memoryplugin.DeleteConversationsResult, err error
 	switch {
 	case err == nil:
 		return append(outcomes, r.left(result.NotDeleted, outcome{failure: notListed, err: "the server answered, but did not list it"})...)
+	case result.Attempts == 0 && errors.Is(err, memoryplugin.ErrPayloadTooLarge): // It was sent, in a larger batch.
+		return append(outcomes, r.left(result.NotDeleted, outcome{failure: refused, status: http.StatusRequestEntityTooLarge, err: text})...)
 	case result.Attempts == 0:
 		return append(outcomes, r.left(result.NotDeleted, r.unsent())...)
 	}
