@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -207,6 +209,27 @@ func TestWithoutAKeyNothingIsSent(t *testing.T) {
 			assert.Empty(t, srv.Requests())
 		})
 	}
+}
+
+// A reply that is longer than it says is what net/http would log.
+func TestTheKeyIsNotLoggedFromBytesAfterAReply(t *testing.T) {
+	t.Parallel()
+	const key = "sk-secret-0123456789"
+	url := serve(t, func(w http.ResponseWriter, ids []string) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		body := `{"count":1}`
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sAuthorization: Bearer %s", len(body), body, key)
+		_, _ = io.Copy(io.Discard, conn) // Until the other side closes it.
+	})
+
+	got := cleanup(t, url, "--yes", "--batch-size", "1", "--concurrency", "1", "a", "b", "c").env("MEMORYPLUGIN_API_KEY=" + key).run()
+
+	assert.Equal(t, 0, got.code)
+	assert.NotContains(t, got.stdout+got.stderr, key)
 }
 
 // The server echoes what it was sent, as a careless one does.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -99,17 +100,11 @@ func (j *journal) open() error {
 		return fmt.Errorf("%s is in use by another run", j.path)
 	}
 	var err error
-	if j.file, err = os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return err
-	}
-	if err := j.read(j.file); err != nil {
-		return err
-	}
-	if err := j.repair(); err != nil {
+	if j.file, err = os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
 	syncFolder(j.path)
-	return nil
+	return j.read(j.file)
 }
 
 // checkRegular refuses what is there but no file: a pipe would be waited for, a
@@ -157,6 +152,8 @@ func (j *journal) read(r io.Reader) error {
 		if err := j.take(rec); err != nil {
 			return fmt.Errorf("the last line of %s %w", j.path, err)
 		}
+	} else if j.end == 0 && !beginsRecord(j.torn) {
+		return fmt.Errorf("%s is no journal, but another file", j.path)
 	}
 	for id, state := range j.states {
 		if state == sent || state == unconfirmed {
@@ -164,6 +161,15 @@ func (j *journal) read(r io.Reader) error {
 		}
 	}
 	return nil
+}
+
+// beginsRecord reports whether a line without an end may be what a crash has
+// left of a first record.
+func beginsRecord(line []byte) bool {
+	line = bytes.TrimRight(line, "\x00") // As some file systems leave behind.
+	beginning := []byte(`{"time":"`)
+	n := min(len(line), len(beginning))
+	return bytes.Equal(line[:n], beginning[:n])
 }
 
 func parseRecord(line []byte) (*record, error) {
@@ -187,7 +193,7 @@ func parseRecord(line []byte) (*record, error) {
 
 // take notes what a record of the file says.
 func (j *journal) take(rec *record) error {
-	if rec.State == sent && rec.Host != j.host {
+	if (rec.State == sent || rec.Host != "") && rec.Host != j.host {
 		return fmt.Errorf("is of another host: %s, not %s, which needs a journal of its own", printable(rec.Host), printable(j.host))
 	}
 	j.note(rec)
@@ -215,10 +221,7 @@ func (j *journal) repair() error {
 		return j.file.Sync()
 	}
 	fmt.Fprintf(os.Stderr, "cleanup: the last line of %s is torn: %d bytes are cut off\n", j.path, len(j.torn))
-	if err := j.file.Truncate(j.end); err != nil {
-		return err
-	}
-	if _, err := j.file.Seek(j.end, io.SeekStart); err != nil {
+	if err := os.Truncate(j.path, j.end); err != nil { // Windows can't by a file that is open for appending.
 		return err
 	}
 	return j.file.Sync()
@@ -242,7 +245,7 @@ func (j *journal) write(records []*record) error {
 		if err != nil {
 			return err
 		}
-		lines = append(append(lines, line...), '\n')
+		lines = append(append(lines, escaped(line)...), '\n')
 	}
 	if _, err := j.file.Write(lines); err != nil {
 		return err

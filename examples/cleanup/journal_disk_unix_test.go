@@ -4,7 +4,6 @@ package main_test
 
 import (
 	"bufio"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,18 +79,16 @@ func TestADiskThatIsFullFromTheStartSendsNothing(t *testing.T) {
 
 func TestAStateThatIsNotOnDiskIsExitCode1EvenWhereAllIsDeleted(t *testing.T) {
 	t.Parallel()
-	url := serve(t, func(w http.ResponseWriter, ids []string) {
-		w.Header().Set("X-Request-Id", strings.Repeat("x", 600)) // Too long for the disk.
-		confirm(w, ids...)
-	})
+	long := strings.Repeat("x", 300) // One record of it fits on the disk.
+	srv := account(t, long)
 	journal := newJournal(t)
 
-	got := cleanup(t, url, "--yes", "--journal", journal, "--output", "json", "a").onASmallDisk("1").run()
+	got := cleanup(t, srv.URL, "--yes", "--journal", journal, "--output", "json", long).onASmallDisk("1").run()
 
 	assert.Equal(t, 1, got.code)
 	assert.Equal(t, 1, got.summary(t).Deleted)
 	assert.Contains(t, got.stderr, journal)
-	assert.Equal(t, "sent", states(wholeRecords(t, journal))["a"])
+	assert.Equal(t, "sent", states(wholeRecords(t, journal))[long])
 }
 
 // underStrace lets strace look on, which can also make system calls slow, or

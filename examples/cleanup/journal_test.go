@@ -294,14 +294,18 @@ func TestTheHostOfAJournalIsTheSameInCapitals(t *testing.T) {
 
 func TestAJournalOfWhichOneLineIsOfAnotherHostIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"http://other.example", ""} {
+	for name, other := range map[string]string{
+		"another":            sentLine("http://other.example", "b"),
+		"none":               sentLine("", "b"),
+		"another of a state": line(record{State: "deleted", Host: "other.example", IDs: []string{"b"}}),
+	} {
 		srv := account(t, "a", "b")
-		journal := file(t, lines(sentLine(srv.URL, "a"), stateLine("deleted", "a"), sentLine(url, "b")))
+		journal := file(t, lines(sentLine(srv.URL, "a"), stateLine("deleted", "a"), other))
 
 		got := cleanup(t, srv.URL, "--yes", "--journal", journal, "a", "b").run()
 
-		assert.Equal(t, 2, got.code, url)
-		assert.Empty(t, srv.Requests(), url)
+		assert.Equal(t, 2, got.code, name)
+		assert.Empty(t, srv.Requests(), name)
 	}
 }
 
@@ -574,17 +578,76 @@ func TestAJournalIsPrivate(t *testing.T) {
 	assert.Zero(t, info.Mode().Perm()&0o077, "others could read or write it")
 }
 
-// A journal in a file that the ids come from would be torn to pieces.
-func TestTheInputIsNoJournal(t *testing.T) {
+// Cut off as a torn line, the ids or the key would be gone.
+func TestAFileThatIsNoJournalIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	srv := account(t, "a", "b")
-	ids := file(t, "a\nb\n")
+	for name, content := range map[string]string{
+		"ids":               "a\nb\n",
+		"an id":             "a",
+		"an array":          `["a","b"]`,
+		"an object":         `{"id":"a"}`,
+		"another's journal": `{"time":7,"state":"deleted"}`,
+		"a key":             memoryplugintest.APIKey,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := account(t, "a", "b")
+			path := file(t, content)
 
-	got := cleanup(t, srv.URL, "--yes", "--file", ids, "--journal", ids).run()
+			got := cleanup(t, srv.URL, "--yes", "--journal", path, "a", "b").run()
+
+			assert.Equal(t, 2, got.code)
+			assert.Contains(t, got.stderr, path)
+			assert.NotContains(t, got.stderr, memoryplugintest.APIKey)
+			assert.Empty(t, srv.Requests())
+			assert.Equal(t, content, read(t, path))
+		})
+	}
+}
+
+func TestAFirstLineThatIsTornIsCutOff(t *testing.T) {
+	t.Parallel()
+	for _, torn := range []string{"{", `{"time":"2026-11`, `{"time":"2026-11-24T10:00:00.123Z","state":"sent","host":"x","ids":["a`, "\x00\x00\x00", `{"ti` + "\x00"} {
+		srv := account(t, "a")
+		journal := file(t, torn)
+
+		got := cleanup(t, srv.URL, "--yes", "--journal", journal, "a").run()
+
+		assert.Equal(t, 0, got.code, "%q: %s", torn, got.stderr)
+		assert.Equal(t, map[string]string{"a": "deleted"}, statesOf(t, journal))
+	}
+}
+
+func TestNothingIsCutOffWithoutConsent(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a")
+	before := lines(sentLine(srv.URL, "a")) + `{"time":"2026`
+	journal := file(t, before)
+
+	got := cleanup(t, srv.URL, "--journal", journal, "a").run()
 
 	assert.Equal(t, 2, got.code)
-	assert.Empty(t, srv.Requests())
-	assert.Equal(t, "a\nb\n", read(t, ids))
+	assert.Equal(t, before, read(t, journal))
+}
+
+// Such as a note of its operator, by the shell's >>.
+func TestWhatAnotherProgramAppendsIsNotWrittenOver(t *testing.T) {
+	t.Parallel()
+	srv := hold(t)
+	journal := newJournal(t)
+	p := cleanup(t, srv.URL, "--yes", "--journal", journal, "a").start()
+	<-srv.arrived
+	foreign := lines(stateLine("unconfirmed", "another"))
+	f, err := os.OpenFile(journal, os.O_WRONLY|os.O_APPEND, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString(foreign)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	srv.release()
+	require.Equal(t, 0, p.end().code)
+
+	assert.Contains(t, read(t, journal), foreign)
+	assert.Equal(t, map[string]string{"a": "deleted", "another": "unconfirmed"}, statesOf(t, journal))
 }
 
 // Ids of the journal that nobody asked for are nobody's business.

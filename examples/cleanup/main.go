@@ -9,6 +9,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"slices"
@@ -18,6 +20,8 @@ import (
 )
 
 func main() {
+	// net/http logs what a server sends unasked, which may be anything, and tear the bar.
+	log.SetOutput(io.Discard)
 	// An output that nobody reads must not end the run in its middle.
 	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(execute())
@@ -94,6 +98,9 @@ func cleanUp(s *settings, args []string) (int, error) {
 		if err := askConsent(interrupted, host, len(ids), s.yes); err != nil {
 			return 0, err
 		}
+	}
+	if err := journal.repair(); err != nil {
+		return 0, err
 	}
 	progress.begin(len(ids))
 	run := &run{

@@ -208,6 +208,25 @@ func TestARetryAfterAboveTheLimitStopsTheRun(t *testing.T) {
 	assert.Equal(t, 9, summary.NotSent)
 }
 
+// They were sent, in a batch that was too large.
+func TestHalvesThatAreNotSentAnyMoreAreNotDeleted(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a", "b", "c", "d")
+	srv.LimitIDs(2)
+	srv.FailNext(memoryplugintest.Fault{}, memoryplugintest.Fault{Status: http.StatusUnauthorized})
+	journal := newJournal(t)
+
+	got := cleanup(t, srv.URL, "--yes", "--journal", journal, "--output", "json", "--batch-size", "4", "--concurrency", "1", "a", "b", "c", "d", "e").run()
+
+	assert.Equal(t, 3, got.code)
+	assert.Len(t, srv.Requests(), 2)
+	summary := got.summary(t)
+	assert.Equal(t, 4, summary.NotDeleted, "%+v", summary)
+	assert.Equal(t, 1, summary.NotSent)
+	assert.Contains(t, errorsOf(records(t, journal))["d"], "not sent")
+	assert.Contains(t, errorsOf(records(t, journal))["d"], "413")
+}
+
 func TestABatchThatIsTooLargeIsHalved(t *testing.T) {
 	t.Parallel()
 	srv := account(t, numbered(20)...)

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -132,11 +134,28 @@ func (s *summary) writeJSON(w io.Writer) error {
 			s.Failures = append(s.Failures, failure{id, shown, o.err})
 		}
 	}
-	if err := json.MarshalWrite(w, s, jsontext.AllowInvalidUTF8(true)); err != nil {
+	line, err := json.Marshal(s, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w)
+	_, err = fmt.Fprintf(w, "%s\n", escaped(line))
 	return err
+}
+
+// escaped writes what could move a terminal's cursor as \uXXXX. In a line of
+// JSON it occurs in strings alone.
+func escaped(line []byte) []byte {
+	out := make([]byte, 0, len(line))
+	for _, r := range string(line) {
+		if strconv.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
 }
 
 func (s *summary) writeText(w io.Writer) {

@@ -150,6 +150,28 @@ func TestAGroupIsCutToTenIDsWhereAJournalHasTheRest(t *testing.T) {
 	}
 }
 
+// JSON escapes the oldest of them only.
+func TestNeitherTheJournalNorTheJSONMovesACursor(t *testing.T) {
+	t.Parallel()
+	ids := []string{"a\x1b[2K", "b\u009b2J", "c\u202e", "d\x7f", "e\U000e0041", "grüße \U0001f600"}
+	url := serve(t, func(w http.ResponseWriter, ids []string) {
+		w.Header().Set("X-Request-Id", "x\u009b31m\u202e")
+		confirm(w, ids[0])
+	})
+	journal := newJournal(t)
+
+	got := cleanup(t, url, append([]string{"--yes", "--output", "json", "--journal", journal}, ids...)...).run()
+
+	for _, control := range []string{"\x1b", "\u009b", "\u202e", "\x7f", "\U000e0041"} {
+		assert.NotContains(t, got.stdout+read(t, journal), control, "%q", control)
+	}
+	assert.Contains(t, got.stdout, "grüße \U0001f600")
+	for _, id := range ids[1:] {
+		assert.Contains(t, got.summary(t).failed(), id)
+		assert.Contains(t, states(records(t, journal)), id)
+	}
+}
+
 func TestIDsThatCouldDeceiveATerminalAreQuoted(t *testing.T) {
 	t.Parallel()
 	ids := []string{"a\x1b[2K\rb", "c\nd", "\u202ee", "grüße", "\u009b2J"}
