@@ -53,7 +53,7 @@ func TestNothingElseIsConsent(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{
 		"\n", "y\n", "Y\n", "Yes\n", "YES\n", "yes please\n", "yess\n", "ye\n", "no\nyes\n", "ok\n", " yes\n", "yes \n",
-		"3\n", "1\n", "2.0\n", "+2\n", "0x2\n", "22\n", "2 2\n", "true\n", "\x04",
+		"3\n", "1\n", "2.0\n", "+2\n", "0x2\n", "22\n", "2 2\n", "true\n", "\x04", "yes\x04\x04",
 	} {
 		t.Run(answer, func(t *testing.T) {
 			t.Parallel()

@@ -29,8 +29,10 @@ func TestTheDemoShowsEveryKindOfOutcome(t *testing.T) {
 	summary := got.summary(t)
 	assert.Equal(t, 100, summary.Requested)
 	assert.Positive(t, summary.Deleted)
-	assert.Positive(t, summary.NotDeleted+summary.Unconfirmed)
+	assert.Positive(t, summary.NotDeleted)
+	assert.Positive(t, summary.Unconfirmed)
 	assert.Zero(t, summary.NotSent)
+	assert.Greater(t, summary.Seconds, 0.3, "too fast to be watched")
 }
 
 func TestBadUsageOfTheDemo(t *testing.T) {
@@ -53,6 +55,17 @@ func TestBadUsageOfTheDemo(t *testing.T) {
 			assert.NotEmpty(t, got.stderr)
 			assert.Empty(t, srv.Requests())
 		})
+	}
+}
+
+func TestTheBatchesOfADemoAreSmallUnlessTheirSizeIsSaid(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[int][]string{5: nil, 20: {"--batch-size", "20"}} {
+		journal := newJournal(t)
+
+		cleanup(t, "", append(args, "--demo", "40", "--journal", journal)...).run()
+
+		assert.Len(t, records(t, journal)[0].IDs, want)
 	}
 }
 

@@ -45,11 +45,25 @@ func TestTheBatchSizeIsTheMostIDsOfARequest(t *testing.T) {
 
 	cleanup(t, srv.URL, append([]string{"--yes", "--batch-size", "4", "--concurrency", "1"}, numbered(10)...)...).run()
 
+	assert.Equal(t, []int{4, 4, 2}, sizes(srv))
+}
+
+func TestTheBatchSizeIsAHundredByDefault(t *testing.T) {
+	t.Parallel()
+	srv := account(t, numbered(250)...)
+
+	cleanup(t, srv.URL, append([]string{"--yes", "--concurrency", "1"}, numbered(250)...)...).run()
+
+	assert.Equal(t, []int{100, 100, 50}, sizes(srv))
+}
+
+// sizes are the numbers of ids in the requests that a server got.
+func sizes(srv *memoryplugintest.Server) []int {
 	var sizes []int
 	for _, request := range srv.Requests() {
 		sizes = append(sizes, len(request.IDs))
 	}
-	assert.Equal(t, []int{4, 4, 2}, sizes)
+	return sizes
 }
 
 func TestTheConcurrencyIsTheNumberOfRequestsInFlight(t *testing.T) {
@@ -209,6 +223,17 @@ func TestWithoutAKeyNothingIsSent(t *testing.T) {
 			assert.Empty(t, srv.Requests())
 		})
 	}
+}
+
+// Whoever gives the key itself by mistake must not find it in a log.
+func TestTheNameOfAKeyFileIsNotShown(t *testing.T) {
+	t.Parallel()
+
+	got := cleanup(t, account(t, "a").URL, "--yes", "--api-key-file", "sk-secret-0123456789", "a").run()
+
+	assert.Equal(t, 2, got.code)
+	assert.NotContains(t, got.stderr, "sk-secret")
+	assert.Contains(t, got.stderr, "--api-key-file can't be read: no such file")
 }
 
 // A reply that is longer than it says is what net/http would log.

@@ -185,6 +185,7 @@ func TestALineThatCanNotBeAnIDIsNamedAndNothingIsSent(t *testing.T) {
 		"cut JSON, a line":       {"\"a\"\n{\"id\":\"b\"", "2", []string{"--json"}},
 		"not UTF-8, JSON":        {"\"a\"\n\"b\xff\"\n", "2", []string{"--json"}},
 		"an array on a line":     {"\"a\"\n[\"b\"]\n", "2", []string{"--json"}},
+		"an id given twice":      {"{\"id\":\"a\"}\n{\"id\":\"b\",\"id\":\"c\"}\n", "2", []string{"--json"}},
 		"a null in an array":     {"[\n\"a\",\nnull\n]\n", "3", []string{"--json"}},
 		"a comma too few":        {"[\n\"a\"\n\"b\"\n]\n", "3", []string{"--json"}},
 	}
@@ -306,6 +307,7 @@ func TestBadUsageSendsNothing(t *testing.T) {
 		"a negative concurrency":                 {[]string{"--concurrency", "-1", "a"}, ""},
 		"a negative rate":                        {[]string{"--rate", "-1", "a"}, ""},
 		"a rate of no number":                    {[]string{"--rate", "NaN", "a"}, ""},
+		"a rate without end":                     {[]string{"--rate", "+Inf", "a"}, ""},
 		"a negative time-out":                    {[]string{"--timeout", "-1s", "a"}, ""},
 		"negative retries":                       {[]string{"--max-retries", "-1", "a"}, ""},
 		"another output":                         {[]string{"--output", "xml", "a"}, ""},

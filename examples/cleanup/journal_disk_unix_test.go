@@ -91,6 +91,17 @@ func TestAStateThatIsNotOnDiskIsExitCode1EvenWhereAllIsDeleted(t *testing.T) {
 	assert.Equal(t, "sent", states(wholeRecords(t, journal))[long])
 }
 
+// What is not in the journal can't be looked up there.
+func TestAGroupIsWholeWhereTheJournalFailed(t *testing.T) {
+	t.Parallel()
+	ids := numbered(50)
+
+	got := cleanup(t, account(t).URL, append([]string{"--yes", "--journal", newJournal(t)}, ids...)...).onASmallDisk("1").run()
+
+	assert.Equal(t, 1, got.code)
+	assert.Equal(t, 50, strings.Count(got.stdout, "    conv-"), got.stdout)
+}
+
 // underStrace lets strace look on, which can also make system calls slow, or
 // fail.
 func (p *program) underStrace(args ...string) *program {

@@ -23,6 +23,15 @@ func TestWhereThereIsNoTerminalProgressIsPlainLines(t *testing.T) {
 	assert.LessOrEqual(t, strings.Count(got.stderr, "\n"), 20, "now and then: %s", got.stderr)
 }
 
+func TestALineNowAndThenSaysHowFarItIs(t *testing.T) {
+	t.Parallel()
+
+	got := cleanup(t, account(t, numbered(7)...).URL, append([]string{"--yes", "--batch-size", "1", "--rate", "1"}, numbered(7)...)...).run()
+
+	assert.Regexp(t, `\n6 of 7 done, 1\.[12]/s, 1s left, 0 failed\n7 of 7 done, 1\.[12]/s, 0s left, 0 failed\n$`, got.stderr)
+	assert.Equal(t, 2, strings.Count(got.stderr, "of 7 done"), got.stderr)
+}
+
 func TestQuietIsWithoutProgress(t *testing.T) {
 	t.Parallel()
 	srv := account(t, numbered(30)...)

@@ -46,8 +46,18 @@ func TestTheBarIsComplete(t *testing.T) {
 	got := term.end()
 
 	assert.Equal(t, 0, got.code)
-	term.shows(`10\D+10`)
+	term.shows(`\[=+\] 10 of 10 done`)
 	assert.NotContains(t, got.stdout, "\x1b")
+}
+
+func TestTheSummaryFollowsTheBarOnALineOfItsOwn(t *testing.T) {
+	t.Parallel()
+	srv := account(t, numbered(10)...)
+
+	term := cleanup(t, srv.URL, append([]string{"--yes", "--batch-size", "1"}, numbered(10)...)...).atTerminal(0, 1, 2)
+	term.end()
+
+	term.shows(`^10 of 10 conversations deleted`)
 }
 
 func TestQuietShowsNoBar(t *testing.T) {

@@ -294,6 +294,23 @@ func TestARefusedKeyIsExitCode3EvenWhereTheRunWasInterrupted(t *testing.T) {
 	assert.Equal(t, 3, p.end().code)
 }
 
+func TestAWriteThatFailsIsExitCode1EvenWhereTheRunWasInterrupted(t *testing.T) {
+	t.Parallel()
+	arrived, released := make(chan struct{}, 10), make(chan struct{})
+	url := serve(t, func(w http.ResponseWriter, _ []string) {
+		arrived <- struct{}{}
+		<-released
+		refuse(w, http.StatusForbidden, strings.Repeat("x", 600)) // Too long for the disk.
+	})
+	p := cleanup(t, url, inBatches(20, "--journal", newJournal(t))...).onASmallDisk("1").start()
+	<-arrived
+
+	p.interrupt(os.Interrupt)
+	close(released)
+
+	assert.Equal(t, 1, p.end().code)
+}
+
 func TestARefusedKeyIsExitCode3EvenWhereTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, _ []string) {

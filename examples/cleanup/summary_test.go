@@ -83,7 +83,7 @@ func TestEveryFailureIsInTheJSON(t *testing.T) {
 	ids := numbered(250)
 	journal := newJournal(t)
 
-	got := cleanup(t, account(t).URL, append([]string{"--yes", "--journal", journal, "--output", "json"}, ids...)...).run()
+	got := cleanup(t, account(t).URL, append([]string{"--yes", "--journal", journal, "--output", "json", "--batch-size", "250"}, ids...)...).run()
 
 	assert.Len(t, got.summary(t).failed(), 250)
 }
@@ -110,6 +110,8 @@ func TestTheSummaryGroupsWhatFailedByWhatHappened(t *testing.T) {
 	for _, text := range []string{"403 Forbidden", `"not yours"`, "400 Bad Request", `"malformed"`, "EOF"} {
 		assert.Equal(t, 1, strings.Count(got.stdout, text), "%s: %s", text, got.stdout)
 	}
+	assert.Equal(t, len(groups), strings.Count(got.stdout, "\n  What to do: "), got.stdout)
+	assert.NotContains(t, got.stdout, "journal", "there is none")
 	assert.NotContains(t, got.stdout, "memoryplugin:")
 	assert.NotContains(t, got.stdout, "delete conversations:")
 	assert.Contains(t, got.stdout, "may be gone")
@@ -174,11 +176,11 @@ func TestNeitherTheJournalNorTheJSONMovesACursor(t *testing.T) {
 
 func TestIDsThatCouldDeceiveATerminalAreQuoted(t *testing.T) {
 	t.Parallel()
-	ids := []string{"a\x1b[2K\rb", "c\nd", "\u202ee", "grüße", "\u009b2J"}
+	ids := []string{"a\x1b[2K\rb", "c\nd", "\u202ee", "grüße", "\u009b2J", "two words", "trailing "}
 
 	got := cleanup(t, account(t).URL, append([]string{"--yes"}, ids...)...).run()
 
-	for _, quoted := range []string{`"a\x1b[2K\rb"`, `"c\nd"`, `"\u202ee"`, `grüße`, `"\u009b2J"`} {
+	for _, quoted := range []string{`"a\x1b[2K\rb"`, `"c\nd"`, `"\u202ee"`, `grüße`, `"\u009b2J"`, `"two words"`, `"trailing "`} {
 		assert.Contains(t, got.stdout, quoted)
 	}
 	for _, control := range []string{"\x1b", "\r", "\u202e", "\u009b"} {
@@ -208,6 +210,8 @@ func TestASummaryOfSuccessSaysSoAtAGlance(t *testing.T) {
 
 	assert.Regexp(t, `(?i)\b2\b.*deleted|deleted.*\b2\b`, got.stdout)
 	assert.LessOrEqual(t, strings.Count(got.stdout, "\n"), 8, got.stdout)
+	assert.NotContains(t, got.stdout, "not deleted")
+	assert.NotContains(t, got.stdout, "unconfirmed")
 }
 
 func TestASummaryThatCanNotBeWrittenIsExitCode1(t *testing.T) {
@@ -247,7 +251,9 @@ func TestWhyItStoppedIsSaidOnStandardErrorToo(t *testing.T) {
 			got := cleanup(t, url, append([]string{"--yes", "--quiet", "--batch-size", "1"}, numbered(30)...)...).run()
 
 			assert.Regexp(t, tt.says, got.stderr)
-			assert.Regexp(t, tt.says, got.stdout)
+			_, reason, _ := strings.Cut(got.stdout, "\nStopped early: ")
+			reason, _, _ = strings.Cut(reason, "\n")
+			assert.Regexp(t, tt.says, reason)
 		})
 	}
 }
@@ -262,4 +268,45 @@ func TestTheTextOfAServerCanNotForgeTheSummary(t *testing.T) {
 
 	assert.NotContains(t, got.stdout+got.stderr, "\x1b")
 	assert.Equal(t, 1, strings.Count(got.stdout, fmt.Sprintf("%q", "no\n\x1b[2K\rAll deleted.")))
+}
+
+func TestNoMoreErrorsOfAGroupAreShownThanAPersonReads(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, ids []string) { refuse(w, http.StatusForbidden, "no "+ids[0]) })
+
+	got := cleanup(t, url, "--yes", "--keep-going", "--batch-size", "1", "--concurrency", "1", "a", "b", "c", "d", "e").run()
+
+	assert.Equal(t, 3, strings.Count(got.stdout, "403 Forbidden: "), got.stdout)
+	assert.Contains(t, got.stdout, "and 2 other errors")
+}
+
+func TestAServerThatCanNotBeReachedIsNamedAsSuch(t *testing.T) {
+	t.Parallel()
+
+	got := cleanup(t, "http://127.0.0.1:1", "--yes", "--max-retries", "0", "a").run()
+
+	assert.Equal(t, 1, got.code)
+	assert.Contains(t, got.stdout, "1 not deleted: no request got through\n")
+	assert.Contains(t, got.stdout, "connection refused")
+}
+
+func TestASecondRunSaysHowManyAreOfTheFirst(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a", "b", "c")
+	journal := newJournal(t)
+	cleanup(t, srv.URL, "--yes", "--journal", journal, "a", "b").run()
+
+	got := cleanup(t, srv.URL, "--yes", "--journal", journal, "a", "b", "c").run()
+
+	assert.Regexp(t, `^3 of 3 conversations deleted from \S+ in \S+, 2 of them by earlier runs\.\n`, got.stdout)
+}
+
+func TestADryRunNamesTheFirstTenIDs(t *testing.T) {
+	t.Parallel()
+
+	got := cleanup(t, account(t).URL, append([]string{"--dry-run"}, numbered(12)...)...).run()
+
+	assert.Equal(t, 10, strings.Count(got.stdout, "    conv-"), got.stdout)
+	assert.Contains(t, got.stdout, "      12  would be deleted\n")
+	assert.Contains(t, got.stdout, "    and 2 more of the input\n")
 }
