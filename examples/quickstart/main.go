@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -36,6 +37,7 @@ The exit code is 0 when all were deleted, 1 when not, 2 when nothing was sent.
 `
 
 func main() {
+	log.SetOutput(io.Discard) // net/http logs what a server sends unasked, which may echo the key.
 	p := program{stdout: os.Stdout, stderr: os.Stderr}
 	if isTerminal(os.Stdin) {
 		p.stdin = os.Stdin
