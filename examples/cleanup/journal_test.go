@@ -155,7 +155,7 @@ func TestTheTimesOfTheJournalAreTimesOfTheRun(t *testing.T) {
 	journal := newJournal(t)
 	before := time.Now().Truncate(time.Millisecond)
 
-	cleanup(t, account(t, "a").URL, "--yes", "--journal", journal, "a").run()
+	cleanup(t, account(t, "a").URL, "--yes", "--journal", journal, "a").env("TZ=Asia/Tokyo").run()
 
 	for _, r := range records(t, journal) {
 		at, err := time.Parse(time.RFC3339Nano, r.Time)
