@@ -133,18 +133,6 @@ func TestAFailingFsyncStopsTheRun(t *testing.T) {
 	assert.Empty(t, srv.Requests())
 }
 
-// It would follow a line that is torn, and be damaged by it.
-func TestNothingIsWrittenToAJournalAfterAWriteThatFailed(t *testing.T) {
-	t.Parallel()
-	journal := file(t, "")
-
-	got := cleanup(t, account(t, "a").URL, "--yes", "--journal", journal, "a").
-		underStrace("-o", os.DevNull, "-P", journal, "-e", "trace=write", "-e", "inject=write:error=ENOSPC:when=1").run()
-
-	assert.Equal(t, 1, got.code, got.stderr)
-	assert.Empty(t, read(t, journal))
-}
-
 // trace runs the program and returns what it did that matters here, in order.
 func (p *program) trace(journal string) []string {
 	p.t.Helper()
