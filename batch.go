@@ -360,7 +360,7 @@ func (r *batchRun) unsent(b *batch) (*DeleteConversationsResult, error) {
 // notSent is why an attempt was not made in a run that had to stop.
 func (a *call) notSent(why error) error {
 	if a.halved != nil {
-		return fmt.Errorf("not sent: %w; its batch was too large: %w", why, a.halved)
+		return fmt.Errorf("this half of a batch was not sent: %w; the batch was too large: %w", why, a.halved)
 	}
 	return fmt.Errorf("not sent: %w", why)
 }

@@ -977,7 +977,7 @@ func TestHalvesThatAreNotSentAnyMoreNameTheReplyThatRefusedTheirBatch(t *testing
 	assert.Zero(t, results[1].Attempts)
 	assert.ErrorIs(t, results[1].err, memoryplugin.ErrPayloadTooLarge)
 	assert.ErrorIs(t, results[1].err, memoryplugin.ErrUnauthorized)
-	assert.EqualError(t, results[1].err, `memoryplugin: delete conversations: not sent: 401 Unauthorized: "Unauthorized"; its batch was too large: 413 Request Entity Too Large: "At most 2 ids" (0 attempts)`)
+	assert.EqualError(t, results[1].err, `memoryplugin: delete conversations: this half of a batch was not sent: 401 Unauthorized: "Unauthorized"; the batch was too large: 413 Request Entity Too Large: "At most 2 ids" (0 attempts)`)
 }
 
 func TestLaterBatchesKeepTheSizeThatPassed(t *testing.T) {

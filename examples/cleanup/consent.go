@@ -24,7 +24,10 @@ func askConsent(ctx context.Context, host string, n int, yes bool) error {
 	}
 	fmt.Fprintf(os.Stderr, "Type yes, or the number %d, to go on: ", n)
 	select {
-	case answer := <-readAnswer():
+	case answer, ok := <-readAnswer():
+		if !ok {
+			return fmt.Errorf("%w: the terminal is gone", errInterrupted)
+		}
 		if answer != "yes" && answer != strconv.Itoa(n) {
 			return fmt.Errorf("the answer was neither yes nor %d", n)
 		}
@@ -36,11 +39,16 @@ func askConsent(ctx context.Context, host string, n int, yes bool) error {
 }
 
 // readAnswer reads in a goroutine of its own, since a terminal's read can't be
-// interrupted. A line without an end is no answer.
+// interrupted. A line without an end is no answer; the channel is closed where
+// the terminal is gone.
 func readAnswer() <-chan string {
 	answer := make(chan string, 1)
 	go func() {
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if err != nil && !isTerminal(os.Stdin) {
+			close(answer)
+			return
+		}
 		if err != nil {
 			line = ""
 			fmt.Fprintln(os.Stderr) // The cursor is behind the question.

@@ -83,6 +83,21 @@ func TestCtrlCAtTheQuestionIsExitCode130(t *testing.T) {
 	assert.Empty(t, srv.Requests())
 }
 
+func TestATerminalThatGoesAwayAtTheQuestionIsExitCode130(t *testing.T) {
+	t.Parallel()
+	for range 5 { // The signal and the end of the input race each other.
+		srv := account(t, "a")
+
+		term := cleanup(t, srv.URL, "a").atTerminal(0)
+		term.stderr.waitFor(t, "yes")
+		term.hangUp()
+		got := term.end()
+
+		assert.Equal(t, 130, got.code, got.stderr)
+		assert.Empty(t, srv.Requests())
+	}
+}
+
 // Who types ids at a terminal would type them after a program that says nothing.
 func TestATerminalIsNoInput(t *testing.T) {
 	t.Parallel()

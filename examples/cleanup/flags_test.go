@@ -157,6 +157,20 @@ func TestTheBaseURLWinsOverTheEnvironment(t *testing.T) {
 	assert.Empty(t, other.Requests())
 }
 
+// The SDK's words are those of Go code.
+func TestASettingThatTheSDKRefusesIsSaidInTheWordsOfFlags(t *testing.T) {
+	t.Parallel()
+	for says, args := range map[string][]string{
+		"the base URL would send the API key in the clear: use https": {"--base-url", "http://example.com"},
+		"the number of retries is negative: -1":                       {"--max-retries", "-1"},
+		"the attempt's time-out is negative: -5s":                     {"--timeout", "-5s"},
+	} {
+		got := cleanup(t, "", append(args, "a")...).run()
+
+		assert.Equal(t, "cleanup: nothing was sent: "+says+"\n", got.stderr)
+	}
+}
+
 func TestTheHostIsTheRealOneByDefault(t *testing.T) {
 	t.Parallel()
 

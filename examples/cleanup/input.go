@@ -39,7 +39,7 @@ func readInput(args []string, s *settings) (*input, error) {
 	if err == nil && len(in.ids) == 0 {
 		err = errors.New("no ids in the input")
 	}
-	in.seen = nil // A million ids are half of its memory.
+	in.seen = nil // With a million ids half of the memory, and no longer needed.
 	return in, err
 }
 
@@ -73,7 +73,7 @@ func (in *input) read(r io.Reader, name string, isJSON bool) error {
 	switch {
 	case !isJSON:
 		line, err = in.readLines(text, in.addLine)
-	case strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "["):
+	case strings.HasPrefix(strings.TrimLeft(text, jsonSpace), "["):
 		line, err = in.readArray(text)
 	default:
 		line, err = in.readLines(text, func(line string) error { return in.addJSON(jsontext.Value(line)) })
@@ -89,7 +89,9 @@ func (in *input) readLines(text string, add func(line string) error) (int, error
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		if text, ended := strings.CutSuffix(line, "\n"); ended {
+			line = strings.TrimSuffix(text, "\r")
+		}
 		if strings.TrimSpace(line) == "" {
 			continue
 		}
@@ -107,15 +109,19 @@ func (in *input) addLine(line string) error {
 	return in.add(line)
 }
 
+const jsonSpace = " \t\r\n"
+
 // readArray reads a JSON array and nothing else. It returns the number of the
 // line that its error is about.
 func (in *input) readArray(text string) (int, error) {
 	decoder := jsontext.NewDecoder(strings.NewReader(text))
 	err := in.readElements(decoder)
-	end := decoder.InputOffset()
+	end := int(decoder.InputOffset())
+	rest := strings.TrimLeft(text[end:], jsonSpace)
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		end = syntax.ByteOffset
-		err = fmt.Errorf("is bad JSON: %w", err)
+		end, err = int(syntax.ByteOffset), badJSON(err)
+	} else if err == nil && rest != "" {
+		end, err = len(text)-len(rest), errors.New("has something after the array")
 	}
 	return 1 + strings.Count(text[:end], "\n"), err
 }
@@ -133,13 +139,8 @@ func (in *input) readElements(decoder *jsontext.Decoder) error {
 			return fmt.Errorf("(element %d of the array) %w", n, err)
 		}
 	}
-	if _, err := decoder.ReadToken(); err != nil {
-		return err
-	}
-	if _, err := decoder.ReadToken(); err != io.EOF {
-		return errors.New("has something after the array")
-	}
-	return nil
+	_, err := decoder.ReadToken()
+	return err
 }
 
 // addJSON takes a string, or the property id of an object. The JSON library
@@ -159,11 +160,17 @@ func (in *input) addJSON(value jsontext.Value) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("is bad JSON: %w", err)
+		return badJSON(err)
 	case object.ID == nil:
 		return errors.New(`has no property "id", or null in it`)
 	}
 	return in.add(*object.ID)
+}
+
+// badJSON leaves out the name of the library.
+func badJSON(err error) error {
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "json: "), "jsontext: ")
+	return fmt.Errorf("is bad JSON: %s", text)
 }
 
 // add takes an id to the letter.

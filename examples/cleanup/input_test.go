@@ -29,6 +29,7 @@ var inputs = map[string]struct {
 	"spaces around an id":     {" a\nb \n\tc\n", []string{" a", "b ", "\tc"}},
 	"JSON without --json":     {"[\"a\"]\n{\"id\":\"b\"}\n", []string{`["a"]`, `{"id":"b"}`}},
 	"more than one of them":   {"a\r\r\nb\n", []string{"a\r", "b"}},
+	"one at the very end":     {"a\nb\r", []string{"a", "b\r"}},
 	"a carriage return in it": {"a\rb\n", []string{"a\rb"}},
 	"what is not ASCII":       {"grüße\n\U0001f600\n\ufffd\n", []string{"grüße", "\U0001f600", "\ufffd"}},
 	"a very long line":        {strings.Repeat("x", 3<<20) + "\nb\n", []string{strings.Repeat("x", 3<<20), "b"}},
@@ -187,6 +188,8 @@ func TestALineThatCanNotBeAnIDIsNamedAndNothingIsSent(t *testing.T) {
 		"an array on a line":     {"\"a\"\n[\"b\"]\n", "2", []string{"--json"}},
 		"an id given twice":      {"{\"id\":\"a\"}\n{\"id\":\"b\",\"id\":\"c\"}\n", "2", []string{"--json"}},
 		"a null in an array":     {"[\n\"a\",\nnull\n]\n", "3", []string{"--json"}},
+		"a text after an array":  {"[\"a\"]\n\n\n x\n", "4", []string{"--json"}},
+		"an array after another": {"[\"a\"]\n[\"b\"]\n", "2", []string{"--json"}},
 		"a comma too few":        {"[\n\"a\"\n\"b\"\n]\n", "3", []string{"--json"}},
 	}
 	for name, tt := range tests {

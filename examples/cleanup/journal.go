@@ -180,6 +180,9 @@ func parseRecord(line []byte) (*record, error) {
 	if !slices.Contains([]state{sent, deleted, notDeleted, unconfirmed}, rec.State) {
 		return nil, fmt.Errorf("is damaged: it has no known state, but %q", rec.State)
 	}
+	if rec.State == sent && rec.Host == "" {
+		return nil, errors.New("is damaged: it has no host")
+	}
 	if len(rec.IDs) == 0 {
 		return nil, errors.New("is damaged: it has no ids")
 	}
@@ -193,7 +196,7 @@ func parseRecord(line []byte) (*record, error) {
 
 // take notes what a record of the file says.
 func (j *journal) take(rec *record) error {
-	if (rec.State == sent || rec.Host != "") && rec.Host != j.host {
+	if rec.Host != "" && rec.Host != j.host {
 		return fmt.Errorf("is of another host: %s, not %s, which needs a journal of its own", printable(rec.Host), printable(j.host))
 	}
 	j.note(rec)
@@ -209,22 +212,18 @@ func (j *journal) note(rec *record) {
 }
 
 // repair completes a last line that is torn, or cuts it off. What it said was
-// never acted on: a run goes on when the whole line is on disk.
+// never acted on: a run goes on when the whole line is on disk. The repair gets
+// there with the first record that follows.
 func (j *journal) repair() error {
 	if len(j.torn) == 0 {
 		return nil
 	}
 	if _, err := parseRecord(j.torn); err == nil {
-		if _, err := j.file.WriteString("\n"); err != nil {
-			return err
-		}
-		return j.file.Sync()
-	}
-	fmt.Fprintf(os.Stderr, "cleanup: the last line of %s is torn: %d bytes are cut off\n", j.path, len(j.torn))
-	if err := os.Truncate(j.path, j.end); err != nil { // Windows can't by a file that is open for appending.
+		_, err := j.file.WriteString("\n")
 		return err
 	}
-	return j.file.Sync()
+	fmt.Fprintf(os.Stderr, "cleanup: the last line of %s is torn: %d bytes are cut off\n", j.path, len(j.torn))
+	return os.Truncate(j.path, j.end) // By its name, since Windows can't where it is open for appending.
 }
 
 // append returns when the records are on disk. After a write that failed

@@ -22,6 +22,7 @@ type progress struct {
 	total        int
 	start        time.Time
 	done, failed atomic.Int64
+	ended        atomic.Bool
 	lastLine     time.Time
 	screen       *mpb.Progress // nil where there is no bar
 	bar          *mpb.Bar
@@ -51,6 +52,7 @@ func (p *progress) add(done, failed int) {
 
 // end leaves the last state on the screen.
 func (p *progress) end() {
+	p.ended.Store(true)
 	switch {
 	case p.bar != nil:
 		p.bar.Abort(false)
@@ -71,15 +73,21 @@ func (p *progress) Write(lines []byte) (int, error) {
 	return os.Stderr.Write(lines) // The bar has ended, or never began.
 }
 
-// String is "340 of 1000 done, 85.0/s, 8s left, 20 failed".
+// String is "340 of 1000 done, 85.0/s, 8s left, 20 failed", or without the time
+// left where the run has ended.
 func (p *progress) String() string {
 	done, failed := p.done.Load(), p.failed.Load()
 	rate := float64(done) / time.Since(p.start).Seconds()
-	left := "?"
-	if done > 0 {
-		left = time.Duration(float64(int64(p.total)-done) / rate * float64(time.Second)).Round(time.Second).String()
+	left := ""
+	switch {
+	case p.ended.Load():
+	case done == 0:
+		left = " ? left,"
+	default:
+		seconds := float64(int64(p.total)-done) / rate
+		left = fmt.Sprintf(" %v left,", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 	}
-	return fmt.Sprintf("%d of %d done, %.1f/s, %s left, %d failed", done, p.total, rate, left, failed)
+	return fmt.Sprintf("%d of %d done, %.1f/s,%s %d failed", done, p.total, rate, left, failed)
 }
 
 // console is a terminal of the usual size where it does not know its own.

@@ -28,7 +28,7 @@ func TestALineNowAndThenSaysHowFarItIs(t *testing.T) {
 
 	got := cleanup(t, account(t, numbered(7)...).URL, append([]string{"--yes", "--batch-size", "1", "--rate", "1"}, numbered(7)...)...).run()
 
-	assert.Regexp(t, `\n6 of 7 done, 1\.[12]/s, 1s left, 0 failed\n7 of 7 done, 1\.[12]/s, 0s left, 0 failed\n$`, got.stderr)
+	assert.Regexp(t, `\n6 of 7 done, 1\.[12]/s, 1s left, 0 failed\n7 of 7 done, 1\.[12]/s, 0 failed\n$`, got.stderr)
 	assert.Equal(t, 2, strings.Count(got.stderr, "of 7 done"), got.stderr)
 }
 

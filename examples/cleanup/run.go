@@ -52,6 +52,8 @@ func (r *run) deleteAll(ids []string) {
 		fmt.Fprintf(r.progress, "cleanup: %v: finishing what is in flight; a second signal stops at once\n", context.Cause(r.interrupted))
 	})
 	defer stop()
+	stopNow := context.AfterFunc(r.aborted, func() { fmt.Fprintf(r.progress, "cleanup: %v\n", context.Cause(r.aborted)) })
+	defer stopNow()
 	batches := memoryplugin.BatchOptions{Size: r.batchSize, Concurrency: r.concurrency}
 	for result, err := range r.client.DeleteConversationsInBatches(r.aborted, r.handOver, batches) {
 		r.judge(result, err)
@@ -79,7 +81,12 @@ func (r *run) handOver(yield func(string) bool) {
 		if !r.write(&record{State: sent, Host: r.summary.Host, IDs: batch}) {
 			return
 		}
+		// The SDK may send it in parts, so it is handed over id by id. One that it
+		// does not take is not lost: it has it already when yield says so.
 		for _, id := range batch {
+			if r.stops() {
+				return
+			}
 			r.rest = r.rest[1:]
 			if !yield(id) {
 				return
@@ -105,11 +112,23 @@ func (r *run) judge(result *memoryplugin.DeleteConversationsResult, err error) {
 			r.stop(errors.New("the server refused the API key"))
 		}
 	case r.stops(): // One reason is enough.
-	case reply != nil && reply.RetryAfter > maxRetryAfter:
+	case reply != nil && reply.RetryAfter > maxRetryAfter && isRetried(reply.StatusCode):
 		r.stop(fmt.Errorf("the server asks to be left alone for %v", reply.RetryAfter))
 	case r.inARow == failuresInARow && !r.keepGoing:
 		r.stop(fmt.Errorf("%d batches in a row failed (--keep-going goes on)", failuresInARow))
 	}
+}
+
+// isRetried reports whether the SDK retries a status. It passes over the
+// Retry-After of any other.
+func isRetried(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return false
+	}
+	return status >= 500
 }
 
 func (r *run) stop(reason error) {
@@ -126,22 +145,22 @@ func (r *run) outcomes(result *memoryplugin.DeleteConversationsResult, err error
 	}
 	switch {
 	case err == nil:
-		return append(outcomes, r.left(result.NotDeleted, outcome{failure: notListed, err: "the server answered, but did not list it"})...)
+		return append(outcomes, r.split(result.NotDeleted, outcome{failure: notListed, err: "the server answered, but did not list it"})...)
 	case result.Attempts == 0 && errors.Is(err, memoryplugin.ErrPayloadTooLarge): // It was sent, in a larger batch.
-		return append(outcomes, r.left(result.NotDeleted, outcome{failure: refused, status: http.StatusRequestEntityTooLarge, err: text})...)
+		return append(outcomes, r.split(result.NotDeleted, outcome{failure: refused, status: http.StatusRequestEntityTooLarge, err: text})...)
 	case result.Attempts == 0:
-		return append(outcomes, r.left(result.NotDeleted, r.unsent())...)
+		return append(outcomes, r.split(result.NotDeleted, r.unsent())...)
 	}
 	refusal := outcome{failure: refused, err: text}
 	if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok {
 		refusal.status = reply.StatusCode
 	}
-	return append(outcomes, r.left(result.NotDeleted, refusal)...)
+	return append(outcomes, r.split(result.NotDeleted, refusal)...)
 }
 
-// left makes two of an outcome of ids that this run has not deleted: an earlier
-// run may have deleted some of them.
-func (r *run) left(ids []string, o outcome) []outcome {
+// split tells the ids of o that an earlier run may have deleted from the others:
+// that this run has not deleted them says less of them.
+func (r *run) split(ids []string, o outcome) []outcome {
 	sure, unsure := o, o
 	sure.state, unsure.state = notDeleted, unconfirmed
 	switch o.failure {
@@ -176,7 +195,7 @@ func (r *run) unsent() outcome {
 func (r *run) settle(outcomes []outcome) {
 	var records []*record
 	for _, o := range outcomes {
-		// What was not handed over needs a state only where it is left without one.
+		// An id that this run has not put there as sent keeps the state that it has.
 		if ids := r.journal.withoutState(slices.Values(o.ids)); len(ids) > 0 {
 			records = append(records, &record{State: o.state, IDs: ids, RequestID: o.requestID, Error: o.err})
 		}
@@ -197,7 +216,7 @@ func (r *run) settle(outcomes []outcome) {
 // closeUnsent accounts for what was not handed to the SDK, and leaves no id in
 // the journal without a state, not even one that this run is not about.
 func (r *run) closeUnsent() {
-	r.settle(r.left(r.rest, r.unsent()))
+	r.settle(r.split(r.rest, r.unsent()))
 	if ids := slices.Sorted(slices.Values(r.journal.withoutState(maps.Keys(r.journal.states)))); len(ids) > 0 {
 		r.write(&record{State: unconfirmed, IDs: ids, Error: "not sent: not an id of this run" + mayBeDeleted})
 	}

@@ -206,6 +206,7 @@ func TestARetryAfterAboveTheLimitStopsTheRun(t *testing.T) {
 	summary := got.summary(t)
 	assert.Equal(t, 1, summary.NotDeleted)
 	assert.Equal(t, 9, summary.NotSent)
+	assert.NotContains(t, got.stderr, " left,", "there is no time left of a run that has stopped")
 }
 
 // They were sent, in a batch that was too large.
@@ -225,6 +226,45 @@ func TestHalvesThatAreNotSentAnyMoreAreNotDeleted(t *testing.T) {
 	assert.Equal(t, 1, summary.NotSent)
 	assert.Contains(t, errorsOf(records(t, journal))["d"], "not sent")
 	assert.Contains(t, errorsOf(records(t, journal))["d"], "413")
+}
+
+// The SDK sends what it takes for one batch in parts once it has learnt a
+// smaller size: no more of them than one may follow a stop.
+func TestAStopIsOneWithinABatchThatIsSentInParts(t *testing.T) {
+	t.Parallel()
+	var answered atomic.Int64
+	url := serve(t, func(w http.ResponseWriter, ids []string) {
+		switch {
+		case len(ids) > 1:
+			refuse(w, http.StatusRequestEntityTooLarge, "one at a time")
+		case answered.Add(1) <= 110: // The SDK has had two batches when it learns the size.
+			confirm(w, ids...)
+		default:
+			refuse(w, http.StatusBadRequest, "no")
+		}
+	})
+	journal := newJournal(t)
+	args := append([]string{"--yes", "--output", "json", "--journal", journal, "--batch-size", "50", "--concurrency", "1"}, numbered(500)...)
+
+	got := cleanup(t, url, args...).run()
+
+	summary := got.summary(t)
+	assert.Equal(t, 110, summary.Deleted)
+	assert.Contains(t, []int{3, 4}, summary.NotDeleted, "one may have waited already")
+	assert.Equal(t, 390-summary.NotDeleted, summary.NotSent)
+	statesOf(t, journal)
+}
+
+func TestARetryAfterThatTheSDKPassesOverDoesNotStopTheRun(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusForbidden, http.StatusNotImplemented} {
+		srv := account(t, numbered(5)...)
+		srv.FailNext(memoryplugintest.Fault{Status: status, Header: http.Header{"Retry-After": {"7200"}}})
+
+		got := cleanup(t, srv.URL, oneByOne(5)...).run()
+
+		assert.Equal(t, 4, got.summary(t).Deleted, got.stderr)
+	}
 }
 
 func TestABatchThatIsTooLargeIsHalved(t *testing.T) {

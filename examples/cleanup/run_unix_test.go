@@ -173,6 +173,7 @@ func TestASecondSignalStopsAtOnce(t *testing.T) {
 			got := p.end()
 
 			assert.Equal(t, 130, got.code)
+			assert.Contains(t, got.stderr, "cleanup: stopped at once by a second signal")
 			last := states(wholeRecords(t, journal))
 			for _, id := range inFlight {
 				assert.Contains(t, []string{"sent", "unconfirmed"}, last[id])

@@ -49,17 +49,16 @@ type outcome struct {
 // summary accounts for every id of a run. It marshals to what --output json
 // prints, but for the failures.
 type summary struct {
-	Host        string    `json:"host"`
-	Requested   int       `json:"requested"` // Skipped and what follows it add up to it.
-	Duplicates  int       `json:"duplicates"`
-	Skipped     int       `json:"skipped"`
-	Deleted     int       `json:"deleted"`
-	NotDeleted  int       `json:"not_deleted"`
-	Unconfirmed int       `json:"unconfirmed"`
-	NotSent     int       `json:"not_sent"`
-	Interrupted bool      `json:"interrupted"`
-	Seconds     float64   `json:"seconds"`
-	Failures    []failure `json:"failures"` // only while it is written
+	Host        string  `json:"host"`
+	Requested   int     `json:"requested"` // Skipped and what follows it add up to it.
+	Duplicates  int     `json:"duplicates"`
+	Skipped     int     `json:"skipped"`
+	Deleted     int     `json:"deleted"`
+	NotDeleted  int     `json:"not_deleted"`
+	Unconfirmed int     `json:"unconfirmed"`
+	NotSent     int     `json:"not_sent"`
+	Interrupted bool    `json:"interrupted"`
+	Seconds     float64 `json:"seconds"`
 
 	failed       []outcome
 	journal      string // its path
@@ -125,16 +124,20 @@ func (s *summary) write(w io.Writer, output string) error {
 }
 
 func (s *summary) writeJSON(w io.Writer) error {
+	whole := struct {
+		*summary
+		Failures []failure `json:"failures"`
+	}{summary: s}
 	for _, o := range s.failed {
 		shown := o.state
 		if o.failure == notSent {
 			shown = "not_sent" // The journal has it as what it was before.
 		}
 		for _, id := range o.ids {
-			s.Failures = append(s.Failures, failure{id, shown, o.err})
+			whole.Failures = append(whole.Failures, failure{id, shown, o.err})
 		}
 	}
-	line, err := json.Marshal(s, jsontext.AllowInvalidUTF8(true))
+	line, err := json.Marshal(whole, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return err
 	}
@@ -191,7 +194,7 @@ func (s *summary) writeText(w io.Writer) {
 	}
 	if s.dryRun && s.NotSent > 0 {
 		fmt.Fprintln(w)
-		writeIDs(w, s.failed[0].ids, mostIDs, "of the input")
+		writeIDs(w, s.failed[0].ids, mostIDs, "of the input") // A dry run has this one outcome.
 	} else {
 		s.writeFailures(w)
 	}
