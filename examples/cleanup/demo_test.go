@@ -1,6 +1,9 @@
 package main_test
 
 import (
+	"html"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,6 +47,22 @@ func TestADemoOfAnySizeLeavesSomeConversations(t *testing.T) {
 			assert.Equal(t, 1, got.code, got.stderr)
 			assert.Zero(t, got.summary(t).NotSent)
 		})
+	}
+}
+
+// The script screenshot makes it anew.
+func TestThePictureOfTheREADMEShowsWhatTheDemoPrints(t *testing.T) {
+	t.Parallel()
+	picture := html.UnescapeString(read(t, "../../docs/cleanup-demo.svg"))
+	picture = strings.ReplaceAll(picture, "\u00a0", " ")
+
+	got := cleanup(t, "", "--demo", "100").run()
+
+	differs := regexp.MustCompile(`\d of |demo-|^ +\d+ `) // From run to run.
+	for line := range strings.Lines(got.stderr + got.stdout) {
+		if !differs.MatchString(line) && line != "\n" && !strings.Contains(line, "its 100 conversations") {
+			assert.True(t, strings.Contains(picture, line), "the picture has no line %q", line)
+		}
 	}
 }
 
