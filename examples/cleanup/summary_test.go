@@ -126,6 +126,7 @@ func TestWhatWasNotSentIsNamedApart(t *testing.T) {
 	got := cleanup(t, srv.URL, append([]string{"--yes", "--batch-size", "1", "--concurrency", "1"}, numbered(12)...)...).run()
 
 	assert.Equal(t, 3, got.code)
+	assert.Contains(t, got.stdout, "What to do: check the API key, then")
 	assert.Contains(t, got.stderr, "1 of 12 done", "what was not sent is not done")
 	assert.Contains(t, got.stderr, "1 failed")
 	assert.Regexp(t, `(?i)\b11\b.*not sent|not sent.*\b11\b`, got.stdout)
