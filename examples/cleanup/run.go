@@ -81,8 +81,8 @@ func (r *run) handOver(yield func(string) bool) {
 		if !r.write(&record{State: sent, Host: r.summary.Host, IDs: batch}) {
 			return
 		}
-		// The SDK may send it in parts, so it is handed over id by id. One that it
-		// does not take is not lost: it has it already when yield says so.
+		// The SDK may send the batch in parts, so that it can be stopped within
+		// it. The id for which yield returns false has been taken too.
 		for _, id := range batch {
 			if r.stops() {
 				return
