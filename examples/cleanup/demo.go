@@ -42,7 +42,8 @@ func demoFaults(batches int) []memoryplugintest.Fault {
 		{Status: http.StatusServiceUnavailable},
 		{Status: http.StatusOK, Body: `{"deleted":[],"count":0}`}, // As if they were not there.
 	}
-	faults := make([]memoryplugintest.Fault, max(batches, len(failing)))
+	failing = failing[:min(len(failing), max(1, batches/4))] // In a small demo they would follow each other.
+	faults := make([]memoryplugintest.Fault, batches)
 	for i, fault := range failing {
 		faults[i*len(faults)/len(failing)] = fault
 	}

@@ -39,13 +39,14 @@ func TestTheDemoShowsEveryKindOfOutcome(t *testing.T) {
 
 func TestADemoOfAnySizeLeavesSomeConversations(t *testing.T) {
 	t.Parallel()
-	for _, n := range []string{"1", "2", "5", "7", "26"} {
+	for _, n := range []string{"1", "2", "5", "7", "20", "26", "50"} {
 		t.Run(n, func(t *testing.T) {
 			t.Parallel()
 			got := cleanup(t, "", "--demo", n, "--output", "json").run()
 
 			assert.Equal(t, 1, got.code, got.stderr)
 			assert.Zero(t, got.summary(t).NotSent)
+			assert.NotContains(t, got.stderr, "stopping")
 		})
 	}
 }

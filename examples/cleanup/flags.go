@@ -45,7 +45,7 @@ Exit codes:
     1  some are not, or the journal or the summary could not be written
     2  nothing was sent: bad usage or input, no consent, or a journal that is
        locked, damaged, of another host or can't be opened
-    3  the API key was refused, whatever else happened
+    3  the API key was refused (401), whatever else happened
   130  interrupted, with something left, or at the question`
 
 // settings are what the flags say.

@@ -183,7 +183,7 @@ func (s *summary) writeText(w io.Writer) {
 		{s.NotDeleted, "not deleted"},
 		{s.Unconfirmed, "unconfirmed"},
 		{s.NotSent, notSentIs},
-		{s.Duplicates, "duplicates, sent once"},
+		{s.Duplicates, "duplicates left out"},
 	} {
 		if row.n > 0 {
 			fmt.Fprintf(w, "%8d  %s\n", row.n, row.what)
@@ -263,13 +263,16 @@ func (s *summary) explain(g group) (title, advice string) {
 		return "not deleted: the server answered, but did not list them",
 			"check the ids. This account has no such conversations."
 	case refused:
-		switch g.status {
-		case 0:
+		title = fmt.Sprintf("not deleted: refused with status %d", g.status)
+		switch {
+		case g.status == 0:
 			return "not deleted: no request got through", "mend what the error says, then " + again
-		case http.StatusUnauthorized:
-			return "not deleted: the API key was refused (401)", "check the API key, then " + again
+		case g.status == http.StatusUnauthorized:
+			return title, "check the API key, then " + again
+		case isRetried(g.status):
+			return title, "wait a while, then " + again
 		}
-		return fmt.Sprintf("not deleted: refused with status %d", g.status), "mend what the error says, then " + again
+		return title, "mend what the error says, then " + again
 	case mayBeGone:
 		return "may be gone: no answer says what became of them",
 			again + " What the server does not list then is gone, or never existed."
