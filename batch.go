@@ -114,11 +114,11 @@ type batchRun struct {
 // batch is what one call sends.
 type batch struct {
 	ids     []string
-	earlier error    // an attempt of a larger batch may have deleted them
-	halved  error    // the reply that the larger batch was too large for
-	larger  *batch   // of which it is a half
-	halving *halving // the halves of one batch share it
-	excused bool     // its size may not be why it was too large
+	earlier error          // an attempt of a larger batch may have deleted them
+	halved  *ErrorResponse // nil, or the reply that the larger batch was too large for
+	larger  *batch         // of which it is a half
+	halving *halving       // the halves of one batch share it
+	excused bool           // its size may not be why it was too large
 	result  *DeleteConversationsResult
 	err     error
 }
@@ -244,7 +244,8 @@ func (r *batchRun) next() *batch {
 // before it is yielded, since the loop body may take its time.
 func (r *batchRun) receive(b *batch) {
 	r.inFlight--
-	if errors.Is(b.err, ErrPayloadTooLarge) && len(b.ids) > 1 && r.goesOn() {
+	tooLarge := errors.Is(b.err, ErrPayloadTooLarge) && b.result.Attempts > 0
+	if tooLarge && len(b.ids) > 1 && r.goesOn() {
 		r.halve(b)
 		r.send()
 		return
@@ -286,10 +287,7 @@ func (r *batchRun) halve(b *batch) {
 	if call, ok := errors.AsType[*callError](b.err); ok && call.unknown != nil {
 		earlier = call.unknown
 	}
-	var tooLarge error
-	if reply, ok := errors.AsType[*ErrorResponse](b.err); ok {
-		tooLarge = reply
-	}
+	tooLarge, _ := errors.AsType[*ErrorResponse](b.err)
 	middle := (len(b.ids) + 1) / 2
 	r.pieces = append([]*batch{
 		{ids: b.ids[:middle], earlier: earlier, halved: tooLarge, larger: b, halving: b.halving},
@@ -355,12 +353,4 @@ func (r *batchRun) unsent(b *batch) (*DeleteConversationsResult, error) {
 	call := &call{client: r.client, operation: deleteOperation, unknown: b.earlier, halved: b.halved}
 	call.plan.reason = call.notSent(r.stop)
 	return account(b.ids, call)
-}
-
-// notSent is why an attempt was not made in a run that had to stop.
-func (a *call) notSent(why error) error {
-	if a.halved != nil {
-		return fmt.Errorf("this half of a batch was not sent: %w; the batch was too large: %w", why, a.halved)
-	}
-	return fmt.Errorf("not sent: %w", why)
 }

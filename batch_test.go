@@ -980,6 +980,40 @@ func TestHalvesThatAreNotSentAnyMoreNameTheReplyThatRefusedTheirBatch(t *testing
 	assert.EqualError(t, results[1].err, `memoryplugin: delete conversations: this half of a batch was not sent: 401 Unauthorized: "Unauthorized"; the batch was too large: 413 Request Entity Too Large: "At most 2 ids" (0 attempts)`)
 }
 
+func TestAHalfThatIsKeptFromBeingSentNamesThatReplyToo(t *testing.T) {
+	for name, limit := range map[string]func(context.CancelFunc) error{
+		"by the limiter": func(context.CancelFunc) error { return errors.New("no more today") },
+		"by its context": func(cancel context.CancelFunc) error {
+			cancel()
+			return context.Canceled
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			srv := memoryplugintest.NewServer(t)
+			srv.LimitIDs(2)
+			waits := 0
+			client := srv.Client(memoryplugin.WithLimiter(limiterFunc(func(context.Context) error {
+				if waits++; waits > 1 {
+					return limit(cancel)
+				}
+				return nil
+			})))
+
+			results := collect(t, client.DeleteConversationsInBatches(ctx, slices.Values(numberedIDs(8)), memoryplugin.BatchOptions{Size: 8, Concurrency: 1}))
+
+			require.Len(t, results, 2, "a half that was not sent is not halved again")
+			for _, result := range results {
+				assert.Zero(t, result.Attempts)
+				assert.Len(t, result.NotDeleted, 4)
+				assert.ErrorIs(t, result.err, memoryplugin.ErrPayloadTooLarge)
+			}
+			assert.Len(t, srv.Requests(), 1)
+		})
+	}
+}
+
 func TestLaterBatchesKeepTheSizeThatPassed(t *testing.T) {
 	for _, concurrency := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {

@@ -148,7 +148,7 @@ type call struct {
 	request   *http.Request // without headers and body, which every attempt gets afresh
 	body      []byte
 	halted    context.Context // nil, or done once no further attempt may be made
-	halved    error           // nil, or the reply that the batch was too large for of which this is a part
+	halved    *ErrorResponse  // nil, or the reply that the batch was too large for of which this is a part
 
 	attempts  int
 	requestID string    // of the last reply
@@ -197,7 +197,19 @@ func (a *call) RoundTrip(*http.Request) (*http.Response, error) {
 // prevented ends the call where an attempt could not be made.
 func (a *call) prevented(err error) {
 	a.client.retries.budget.give(a.plan.cost)
+	isHalf := a.halved != nil && a.attempts == 0
+	if isHalf || a.halted != nil && a.halted.Err() != nil {
+		err = a.notSent(err)
+	}
 	a.plan = retryPlan{reason: err}
+}
+
+// notSent is why an attempt was not made in a run of batches.
+func (a *call) notSent(why error) error {
+	if a.halved != nil && a.attempts == 0 {
+		return fmt.Errorf("this half of a batch was not sent: %w; the batch was too large: %w", why, a.halved)
+	}
+	return fmt.Errorf("not sent: %w", why)
 }
 
 // ready waits until an attempt may be made.
@@ -218,7 +230,7 @@ func (a *call) ready() error {
 		}
 	}
 	if a.halted != nil && a.halted.Err() != nil {
-		return a.notSent(context.Cause(a.halted))
+		return context.Cause(a.halted)
 	}
 	return contextError(ctx, a.client.secret)
 }
@@ -286,7 +298,7 @@ func (a *call) attempt() *failure {
 // read classifies a reply, and takes the answer from a 200.
 func (a *call) read(ctx context.Context, resp *http.Response) *failure {
 	a.status = resp.StatusCode
-	a.requestID = a.client.secret.strike(requestID(resp.Header))
+	a.requestID = requestID(resp.Header, a.client.secret)
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode <= 599:
 		// A body that can't be read to its end costs its fields, not the status.

@@ -35,8 +35,7 @@ type DeleteConversationsResult struct {
 	// Attempts is the number of HTTP requests made.
 	Attempts int `json:"attempts"`
 	// RequestID names the last reply to the server's operators: the first of
-	// its headers X-Request-Id, X-Vercel-Id and Cf-Ray that has one, of at most
-	// 256 bytes.
+	// its headers X-Request-Id, X-Vercel-Id and Cf-Ray, cut to 256 bytes.
 	RequestID string `json:"requestId"`
 }
 

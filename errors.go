@@ -53,7 +53,7 @@ type ErrorResponse struct {
 	Message    string        // "error" in the body
 	Text       string        // "text" in the body
 	Score      float64       // "score" in the body
-	RequestID  string        // the first of X-Request-Id, X-Vercel-Id and Cf-Ray of at most 256 bytes
+	RequestID  string        // the first of X-Request-Id, X-Vercel-Id and Cf-Ray, cut to 256 bytes
 	RetryAfter time.Duration // 0 where the reply names none
 	Header     http.Header
 	Body       []byte // decompressed, at most 64 KiB
@@ -97,7 +97,7 @@ func newErrorResponse(resp *http.Response, body []byte, s secret) *ErrorResponse
 	struck := s.strike(string(body))
 	e := &ErrorResponse{
 		StatusCode: resp.StatusCode,
-		RequestID:  s.strike(requestID(resp.Header)),
+		RequestID:  requestID(resp.Header, s),
 		RetryAfter: retryAfter(resp.Header, time.Now()),
 		Header:     make(http.Header, len(resp.Header)),
 		Body:       []byte(struck[:min(len(struck), maxErrorBody)]),
@@ -160,18 +160,14 @@ func readObject(body []byte, property func(name string, value json.RawMessage) e
 	return nil
 }
 
-// requestID passes over what is too long for an id: it goes into the logs and
-// journals of users.
-func requestID(h http.Header) string {
-	for _, name := range []string{"X-Request-Id", "X-Vercel-Id", "Cf-Ray"} {
-		if id := h.Get(name); id != "" && len(id) <= maxRequestID {
-			return id
-		}
-	}
-	return ""
-}
-
 const maxRequestID = 256
+
+// requestID is cut, since it goes into the logs and journals of users.
+func requestID(h http.Header, s secret) string {
+	id := cmp.Or(h.Get("X-Request-Id"), h.Get("X-Vercel-Id"), h.Get("Cf-Ray"))
+	struck := s.strike(id[:min(len(id), maxErrorBody)]) // More than is kept, for a key across the cut.
+	return struck[:min(len(struck), maxRequestID)]
+}
 
 // failure is an attempt that the server did not answer with a complete 200.
 type failure struct {

@@ -236,14 +236,15 @@ func TestA401IsErrUnauthorizedEvenWithABrokenEncoding(t *testing.T) {
 }
 
 func TestTheRequestIDIsTheFirstOfThreeHeaders(t *testing.T) {
+	longID := strings.Repeat("0123456789", 30)
 	for want, header := range map[string][]string{
 		"x-request-id": {"Cf-Ray", "cf-ray", "X-Vercel-Id", "x-vercel-id", "X-Request-Id", "x-request-id"},
 		"x-vercel-id":  {"Cf-Ray", "cf-ray", "X-Vercel-Id", "x-vercel-id", "X-Request-Id", ""},
 		"cf-ray":       {"Cf-Ray", "cf-ray", "Request-Id", "other"},
 		"":             {"Request-Id", "other"},
-		"of 256 bytes": {"X-Vercel-Id", "of 256 bytes", "X-Request-Id", strings.Repeat("x", 257)},
+		longID[:256]:   {"X-Vercel-Id", "x-vercel-id", "X-Request-Id", longID},
 	} {
-		t.Run(want, func(t *testing.T) {
+		t.Run(want[:min(len(want), 20)], func(t *testing.T) {
 			srv := serve(t, reply(400, ``, header...), reply(200, `{"count":1}`, header...))
 			client := newClient(t, srv.URL)
 

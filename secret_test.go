@@ -158,6 +158,18 @@ func TestAnEchoedKeyIsStruckFromWhatTheFieldsDecodeTo(t *testing.T) {
 	requireHidden(t, oddKey, err, reply, *reply)
 }
 
+func TestAKeyAcrossTheCutOfARequestIDLeavesNoPartOfIt(t *testing.T) {
+	for way, encode := range keyEncodings {
+		echo := encode(oddKey)
+		srv := serve(t, reply(200, `{"count":1}`, "X-Request-Id", strings.Repeat("x", 256-10)+echo))
+
+		result, err := newKeyClient(t, oddKey, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+
+		require.NoError(t, err)
+		assert.Equal(t, strings.Repeat("x", 256-10)+strings.Repeat("*", 10), result.RequestID, way)
+	}
+}
+
 func TestAKeyAcrossTheCutOfABodyLeavesNoPartOfIt(t *testing.T) {
 	const limit = 64 << 10
 	for _, way := range []string{"as it is", "JSON of .NET", "URL of lower case"} {

@@ -82,7 +82,7 @@ type Fault struct {
 	// a Body the reply has the error body that the API documents.
 	Header http.Header
 	Body   string
-	// Drop closes the connection without a reply.
+	// Drop closes the connection without a reply, whatever Status says.
 	Drop bool
 	// CutReply closes the connection in the middle of the reply's body.
 	CutReply bool
