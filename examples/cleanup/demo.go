@@ -42,7 +42,8 @@ func demoFaults(batches int) []memoryplugintest.Fault {
 		{Status: http.StatusServiceUnavailable},
 		{Status: http.StatusOK, Body: `{"deleted":[],"count":0}`}, // As if they were not there.
 	}
-	failing = failing[:min(len(failing), max(1, batches/4))] // In a small demo they would follow each other.
+	// So far apart that the retry of one batch does not meet the fault of the next.
+	failing = failing[:min(len(failing), max(1, batches/30))]
 	faults := make([]memoryplugintest.Fault, batches)
 	for i, fault := range failing {
 		faults[i*len(faults)/len(failing)] = fault

@@ -28,6 +28,8 @@ import (
 // binary is the program as it is built for users. Every test runs it.
 var binary string
 
+var buildFlags []string
+
 func TestMain(m *testing.M) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
 		if signal.Ignored(sig) { // As in the background of a shell. The program would inherit it.
@@ -44,7 +46,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "cleanup.exe")
-	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	if text, err := exec.Command("go", slices.Concat([]string{"build", "-o", binary}, buildFlags, []string{"."})...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, text)
 		return 1
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -114,33 +115,33 @@ const jsonSpace = " \t\r\n"
 // readArray reads a JSON array and nothing else. It returns the number of the
 // line that its error is about.
 func (in *input) readArray(text string) (int, error) {
-	decoder := jsontext.NewDecoder(strings.NewReader(text))
-	err := in.readElements(decoder)
-	end := int(decoder.InputOffset())
-	rest := strings.TrimLeft(text[end:], jsonSpace)
+	at, err := in.readElements(jsontext.NewDecoder(strings.NewReader(text)))
+	rest := strings.TrimLeft(text[at:], jsonSpace)
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		end, err = int(syntax.ByteOffset), badJSON(err)
+		at, err = syntax.ByteOffset, badJSON(err)
 	} else if err == nil && rest != "" {
-		end, err = len(text)-len(rest), errors.New("has something after the array")
+		at, err = int64(len(text)-len(rest)), errors.New("has something after the array")
 	}
-	return 1 + strings.Count(text[:end], "\n"), err
+	return 1 + strings.Count(text[:at], "\n"), err
 }
 
-func (in *input) readElements(decoder *jsontext.Decoder) error {
+// readElements returns where the array ends, or where the element begins that
+// its error is about.
+func (in *input) readElements(decoder *jsontext.Decoder) (int64, error) {
 	if _, err := decoder.ReadToken(); err != nil {
-		return err
+		return 0, err
 	}
 	for n := 1; decoder.PeekKind() != ']'; n++ {
 		value, err := decoder.ReadValue()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := in.addJSON(value); err != nil {
-			return fmt.Errorf("(element %d of the array) %w", n, err)
+			return decoder.InputOffset() - int64(len(value)), fmt.Errorf("(element %d of the array) %w", n, err)
 		}
 	}
 	_, err := decoder.ReadToken()
-	return err
+	return decoder.InputOffset(), err
 }
 
 // addJSON takes a string, or the property id of an object. The JSON library
@@ -167,8 +168,11 @@ func (in *input) addJSON(value jsontext.Value) error {
 	return in.add(*object.ID)
 }
 
-// badJSON leaves out the name of the library.
+// badJSON says it without the words of the library and of Go.
 func badJSON(err error) error {
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Errorf("is bad JSON: the value at %s is of another type", cmp.Or(string(semantic.JSONPointer), "its top"))
+	}
 	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "json: "), "jsontext: ")
 	return fmt.Errorf("is bad JSON: %s", text)
 }

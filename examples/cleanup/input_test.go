@@ -190,6 +190,7 @@ func TestALineThatCanNotBeAnIDIsNamedAndNothingIsSent(t *testing.T) {
 		"a null in an array":     {"[\n\"a\",\nnull\n]\n", "3", []string{"--json"}},
 		"a text after an array":  {"[\"a\"]\n\n\n x\n", "4", []string{"--json"}},
 		"an array after another": {"[\"a\"]\n[\"b\"]\n", "2", []string{"--json"}},
+		"an object over lines":   {"[\n\"a\",\n{\n\"id\":null\n}]\n", "3", []string{"--json"}},
 		"a comma too few":        {"[\n\"a\"\n\"b\"\n]\n", "3", []string{"--json"}},
 	}
 	for name, tt := range tests {

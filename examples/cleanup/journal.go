@@ -152,7 +152,7 @@ func (j *journal) read(r io.Reader) error {
 		if err := j.take(rec); err != nil {
 			return fmt.Errorf("the last line of %s %w", j.path, err)
 		}
-	} else if j.end == 0 && !beginsRecord(j.torn) {
+	} else if j.end == 0 && !isTornRecord(j.torn) {
 		return fmt.Errorf("%s is no journal, but another file", j.path)
 	}
 	for id, state := range j.states {
@@ -163,19 +163,19 @@ func (j *journal) read(r io.Reader) error {
 	return nil
 }
 
-// beginsRecord reports whether a line without an end may be what a crash has
-// left of a first record.
-func beginsRecord(line []byte) bool {
+// isTornRecord reports whether a line that is no record may be what a crash has
+// left of one.
+func isTornRecord(line []byte) bool {
 	line = bytes.TrimRight(line, "\x00") // As some file systems leave behind.
 	beginning := []byte(`{"time":"`)
 	n := min(len(line), len(beginning))
-	return bytes.Equal(line[:n], beginning[:n])
+	return bytes.Equal(line[:n], beginning[:n]) && !jsontext.Value(line).IsValid()
 }
 
 func parseRecord(line []byte) (*record, error) {
 	rec := &record{}
 	if err := json.Unmarshal(line, rec); err != nil {
-		return nil, fmt.Errorf("is damaged: %w", err)
+		return nil, fmt.Errorf("is damaged: %w", badJSON(err))
 	}
 	if !slices.Contains([]state{sent, deleted, notDeleted, unconfirmed}, rec.State) {
 		return nil, fmt.Errorf("is damaged: it has no known state, but %q", rec.State)
@@ -212,18 +212,29 @@ func (j *journal) note(rec *record) {
 }
 
 // repair completes a last line that is torn, or cuts it off. What it said was
-// never acted on: a run goes on when the whole line is on disk. The repair gets
-// there with the first record that follows.
+// never acted on: a run goes on when the whole line is on disk.
 func (j *journal) repair() error {
 	if len(j.torn) == 0 {
 		return nil
 	}
-	if _, err := parseRecord(j.torn); err == nil {
-		_, err := j.file.WriteString("\n")
+	var err error
+	if _, damaged := parseRecord(j.torn); damaged == nil {
+		_, err = j.file.WriteString("\n")
+	} else {
+		fmt.Fprintf(os.Stderr, "cleanup: the last line of %s is torn: %d bytes are cut off\n", j.path, len(j.torn))
+		err = j.truncate(j.end)
+	}
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "cleanup: the last line of %s is torn: %d bytes are cut off\n", j.path, len(j.torn))
-	return os.Truncate(j.path, j.end) // By its name, since Windows can't where it is open for appending.
+	return j.file.Sync()
+}
+
+func (j *journal) truncate(size int64) error {
+	if runtime.GOOS == "windows" { // Which can't by a file that is open for appending, nor put another in its place.
+		return os.Truncate(j.path, size)
+	}
+	return j.file.Truncate(size)
 }
 
 // append returns when the records are on disk. After a write that failed

@@ -102,6 +102,25 @@ func TestAGroupIsWholeWhereTheJournalFailed(t *testing.T) {
 	assert.Equal(t, 50, strings.Count(got.stdout, "    conv-"), got.stdout)
 }
 
+// The lock and the file are of the journal that was opened, whatever its name is by now.
+func TestOnlyTheJournalThatWasOpenedIsCutOff(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a")
+	journal := file(t, lines(sentLine(srv.URL, "a"))+`{"time":"2026`)
+	another := strings.Repeat("x", 2000)
+
+	term := cleanup(t, srv.URL, "--journal", journal, "a").atTerminal(0)
+	term.stderr.waitFor(t, "Type yes")
+	require.NoError(t, os.Rename(journal, journal+".old"))
+	require.NoError(t, os.WriteFile(journal, []byte(another), 0o600))
+	term.typed("yes\n")
+	got := term.end()
+
+	assert.Equal(t, 0, got.code, got.stderr)
+	assert.Equal(t, another, read(t, journal))
+	assert.Equal(t, map[string]string{"a": "deleted"}, statesOf(t, journal+".old"))
+}
+
 // underStrace lets strace look on, which can also make system calls slow, or
 // fail.
 func (p *program) underStrace(args ...string) *program {
@@ -195,4 +214,16 @@ func TestTheJournalIsOnDiskBeforeARequestAndBeforeTheSummary(t *testing.T) {
 	assert.GreaterOrEqual(t, slices.Index(done, "sync of the folder"), 0, "a new journal may vanish with its folder's entry: %v", done)
 	assert.Less(t, slices.Index(done, "sent is written"), slices.Index(done, "request"))
 	assert.Less(t, slices.Index(done, "deleted is written"), slices.Index(done, "counted"))
+}
+
+func TestARecordThatIsCompletedIsOnDiskBeforeItIsCounted(t *testing.T) {
+	t.Parallel()
+	srv := account(t)
+	path, err := filepath.EvalSymlinks(file(t, lines(sentLine(srv.URL, "a"))+stateLine("deleted", "a")))
+	require.NoError(t, err)
+
+	done := cleanup(t, srv.URL, "--yes", "--journal", path, "a").trace(path)
+
+	require.Contains(t, done, "sync")
+	assert.Less(t, slices.Index(done, "sync"), slices.Index(done, "counted"))
 }

@@ -363,6 +363,18 @@ func TestARefusalOfWhatMayBeGoneAlreadyIsNotRecordedAsNotDeleted(t *testing.T) {
 	assert.Contains(t, errorsOf(all)["a"], "403 Forbidden")
 }
 
+// Their errors differ, but not what is known of the ids.
+func TestRefusalsOfWhatMayBeGoneAreOneGroup(t *testing.T) {
+	t.Parallel()
+	srv := account(t)
+	journal := file(t, lines(sentLine(srv.URL, "a", "b")))
+	srv.FailNext(memoryplugintest.Fault{Status: http.StatusForbidden}, memoryplugintest.Fault{Status: http.StatusBadRequest})
+
+	got := cleanup(t, srv.URL, "--yes", "--journal", journal, "--batch-size", "1", "--concurrency", "1", "a", "b").run()
+
+	assert.Contains(t, got.stdout, "\n2 may be gone")
+}
+
 func TestWhatWasNotDeletedForSureStaysNotDeleted(t *testing.T) {
 	t.Parallel()
 	srv := account(t)
@@ -584,6 +596,7 @@ func TestAFileThatIsNoJournalIsLeftAlone(t *testing.T) {
 		"an array":          `["a","b"]`,
 		"an object":         `{"id":"a"}`,
 		"another's journal": `{"time":7,"state":"deleted"}`,
+		"another's log":     `{"time":"2026-01-01T00:00:00Z","level":"INFO","msg":"hello"}`,
 		"a key":             memoryplugintest.APIKey,
 	} {
 		t.Run(name, func(t *testing.T) {

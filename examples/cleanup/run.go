@@ -163,6 +163,7 @@ func (r *run) outcomes(result *memoryplugin.DeleteConversationsResult, err error
 func (r *run) split(ids []string, o outcome) []outcome {
 	sure, unsure := o, o
 	sure.state, unsure.state = notDeleted, unconfirmed
+	unsure.status = 0 // It says nothing of them.
 	switch o.failure {
 	case notListed:
 		unsure.failure = goneAlready
@@ -254,13 +255,14 @@ func watchSignals() (first, second context.Context) {
 	}
 	gone := terminalGone()
 	go func() {
-		interrupt(fmt.Errorf("%w by a signal (%v)", errInterrupted, <-signals))
-		sig := <-signals
+		one := <-signals
+		interrupt(fmt.Errorf("%w by a signal (%v)", errInterrupted, one))
+		two := <-signals
 		// Shell and kernel may each send one for the same terminal.
-		for sig == syscall.SIGHUP && gone() {
-			sig = <-signals
+		for one == syscall.SIGHUP && two == syscall.SIGHUP && gone() {
+			two = <-signals
 		}
-		abort(fmt.Errorf("stopped at once by a second signal (%v)", sig))
+		abort(fmt.Errorf("stopped at once by a second signal (%v)", two))
 		signal.Stop(signals)
 	}()
 	return first, second

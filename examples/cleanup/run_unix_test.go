@@ -232,6 +232,18 @@ func TestATerminalThatGoesAwayTwiceIsOneSignal(t *testing.T) {
 	}
 }
 
+func TestATerminalThatGoesAwayAfterASignalStopsAtOnce(t *testing.T) {
+	t.Parallel()
+	srv := hold(t) // Until the end of the test.
+	term := cleanup(t, srv.URL, inBatches(20)...).atTerminal(0)
+	<-srv.arrived
+	term.interrupt(syscall.SIGTERM)
+
+	term.hangUp()
+
+	assert.Equal(t, 130, term.end().code)
+}
+
 // Ctrl-C reaches all of `cleanup ... 2>&1 | tee log`: the program must outlive
 // the reader of its output.
 func TestAnOutputThatNobodyReadsDoesNotEndTheRun(t *testing.T) {
