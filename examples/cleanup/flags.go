@@ -37,8 +37,8 @@ id that is left.
 The API key is read from --api-key-file, or else from MEMORYPLUGIN_API_KEY. The API is
 at --base-url, at MEMORYPLUGIN_BASE_URL, or at ` + memoryplugin.DefaultBaseURL + `.
 
-Ctrl-C lets what is in flight finish, and the summary says what is left; a second
-one stops at once.
+Ctrl-C lets what is in flight finish, the halves of a batch that was too large
+included, and the summary says what is left; a second one stops at once.
 
 Exit codes:
     0  every id is deleted, now or by the journal; or a dry run
