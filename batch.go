@@ -115,7 +115,7 @@ type batchRun struct {
 type batch struct {
 	ids     []string
 	earlier error          // an attempt of a larger batch may have deleted them
-	halved  *ErrorResponse // nil, or the reply that the larger batch was too large for
+	halved  *ErrorResponse // nil, or the 413 that refused the larger batch
 	larger  *batch         // of which it is a half
 	halving *halving       // the halves of one batch share it
 	excused bool           // its size may not be why it was too large

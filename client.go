@@ -148,7 +148,7 @@ type call struct {
 	request   *http.Request // without headers and body, which every attempt gets afresh
 	body      []byte
 	halted    context.Context // nil, or done once no further attempt may be made
-	halved    *ErrorResponse  // nil, or the reply that the batch was too large for of which this is a part
+	halved    *ErrorResponse  // nil, or the 413 that refused the batch of which this is a half
 
 	attempts  int
 	requestID string    // of the last reply

@@ -24,7 +24,7 @@ var (
 	ErrForbidden = errors.New("memoryplugin: forbidden")
 	// ErrNotFound is a reply with status 404: the base URL is probably wrong.
 	ErrNotFound = errors.New("memoryplugin: not found")
-	// ErrPayloadTooLarge is a reply with status 413: send fewer ids a request.
+	// ErrPayloadTooLarge is a reply with status 413: send fewer ids per request.
 	ErrPayloadTooLarge = errors.New("memoryplugin: payload too large")
 	// ErrRateLimited is a reply with status 429, where no retry is left, or its
 	// Retry-After is above [WithMaxRetryAfter].

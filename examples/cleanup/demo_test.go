@@ -100,6 +100,14 @@ func TestBadUsageOfTheDemo(t *testing.T) {
 	}
 }
 
+func TestTheRequestsOfADemoAreSlowEnoughToBeWatched(t *testing.T) {
+	t.Parallel()
+
+	got := cleanup(t, "", "--demo", "1", "--max-retries", "0", "--output", "json").run()
+
+	assert.GreaterOrEqual(t, got.summary(t).Seconds, 0.1)
+}
+
 func TestTheBatchesOfADemoAreSmallUnlessTheirSizeIsSaid(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[int][]string{5: nil, 20: {"--batch-size", "20"}} {

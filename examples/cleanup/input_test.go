@@ -202,6 +202,7 @@ func TestALineThatCanNotBeAnIDIsNamedAndNothingIsSent(t *testing.T) {
 
 			assert.Equal(t, 2, got.code)
 			assert.Regexp(t, `\bline `+tt.number+`\b`, got.stderr)
+			assert.NotRegexp(t, `\bGo\b|jsontext|json:`, got.stderr, "the words of a library")
 			assert.Empty(t, got.stdout)
 			assert.Empty(t, srv.Requests())
 		})
@@ -349,6 +350,7 @@ func TestAnInputThatCanNotBeReadSendsNothing(t *testing.T) {
 	got := p.run()
 
 	assert.Equal(t, 2, got.code)
+	assert.NotContains(t, got.stderr, "no ids", "it is not empty: nobody knows what is in it")
 	assert.Empty(t, srv.Requests())
 }
 

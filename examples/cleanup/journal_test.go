@@ -498,6 +498,7 @@ func TestADamagedLineStopsTheProgram(t *testing.T) {
 			assert.Equal(t, 2, got.code)
 			assert.Contains(t, got.stderr, journal)
 			assert.Regexp(t, `\b3\b`, strings.ReplaceAll(got.stderr, journal, ""))
+			assert.NotRegexp(t, `\bGo\b|jsontext|json:`, got.stderr, "the words of a library")
 			assert.Empty(t, srv.Requests())
 			assert.Equal(t, content, read(t, journal))
 		})

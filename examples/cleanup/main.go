@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	// net/http logs what a server sends unasked, which may be anything, and tear the bar.
+	// net/http logs what a server sends unasked: it may echo the key, and would tear the bar.
 	log.SetOutput(io.Discard)
 	// An output that nobody reads must not end the run in its middle.
 	signal.Ignore(syscall.SIGPIPE)

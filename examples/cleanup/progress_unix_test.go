@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -48,6 +49,17 @@ func TestTheBarIsComplete(t *testing.T) {
 	assert.Equal(t, 0, got.code)
 	term.shows(`\[=+\] 10 of 10 done`)
 	assert.NotContains(t, got.stdout, "\x1b")
+}
+
+// Such as that of script in a pipeline.
+func TestATerminalThatDoesNotKnowItsSizeShowsTheBarToo(t *testing.T) {
+	t.Parallel()
+	srv := account(t, numbered(10)...)
+
+	term := cleanup(t, srv.URL, append([]string{"--yes", "--batch-size", "1"}, numbered(10)...)...).atTerminalOf(pty.Winsize{}, 0, 2)
+	term.end()
+
+	term.shows(`\[=+\] 10 of 10 done`)
 }
 
 func TestTheSummaryFollowsTheBarOnALineOfItsOwn(t *testing.T) {

@@ -48,12 +48,11 @@ type run struct {
 func (r *run) deleteAll(ids []string) {
 	r.rest = ids
 	start := time.Now()
-	stop := context.AfterFunc(r.interrupted, func() {
+	said := make(chan struct{})
+	forget := context.AfterFunc(r.interrupted, func() {
+		defer close(said)
 		fmt.Fprintf(r.progress, "cleanup: %v: finishing what is in flight; a second signal stops at once\n", context.Cause(r.interrupted))
 	})
-	defer stop()
-	stopNow := context.AfterFunc(r.aborted, func() { fmt.Fprintf(r.progress, "cleanup: %v\n", context.Cause(r.aborted)) })
-	defer stopNow()
 	batches := memoryplugin.BatchOptions{Size: r.batchSize, Concurrency: r.concurrency}
 	for result, err := range r.client.DeleteConversationsInBatches(r.aborted, r.handOver, batches) {
 		r.judge(result, err)
@@ -61,6 +60,12 @@ func (r *run) deleteAll(ids []string) {
 		if err != nil && len(result.NotDeleted)+len(result.Unconfirmed) == 0 {
 			fmt.Fprintf(r.progress, "cleanup: %s\n", errorText(err)) // No id of the summary has it.
 		}
+	}
+	if !forget() {
+		<-said // Before the program ends.
+	}
+	if r.aborted.Err() != nil {
+		fmt.Fprintf(r.progress, "cleanup: %v\n", context.Cause(r.aborted))
 	}
 	r.summary.Interrupted = r.interrupted.Err() != nil
 	if r.summary.Interrupted && !r.summary.complete() {
@@ -158,8 +163,8 @@ func (r *run) outcomes(result *memoryplugin.DeleteConversationsResult, err error
 	return append(outcomes, r.split(result.NotDeleted, refusal)...)
 }
 
-// split tells the ids of o that an earlier run may have deleted from the others:
-// that this run has not deleted them says less of them.
+// split makes two outcomes of o, and sets apart the ids that an earlier run may
+// have deleted: that this run did not delete them does not mean that they are there.
 func (r *run) split(ids []string, o outcome) []outcome {
 	sure, unsure := o, o
 	sure.state, unsure.state = notDeleted, unconfirmed

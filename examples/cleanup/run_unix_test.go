@@ -76,18 +76,23 @@ func TestAnInterruptedRunIsGoneOnWith(t *testing.T) {
 	assert.Equal(t, first.Deleted, got.summary(t).Skipped)
 }
 
-func TestAnInterruptedRunSaysWhatIsLeftAndHowToGoOn(t *testing.T) {
-	t.Parallel()
+// interrupted is a run of n ids, one a batch, that a signal interrupts while two
+// are in flight.
+func interrupted(t *testing.T, n int, flags ...string) outcome {
+	t.Helper()
 	srv := hold(t)
-	p := cleanup(t, srv.URL, inBatches(6, "--journal", newJournal(t))...)
-	p.Args = append(p.Args, "--output", "text")
-	p.start()
+	p := cleanup(t, srv.URL, append(inBatches(n, flags...), "--output", "text")...).start()
 	<-srv.arrived
 	<-srv.arrived
 	p.interrupt(os.Interrupt)
 	srv.release()
+	return p.end()
+}
 
-	got := p.end()
+func TestAnInterruptedRunSaysWhatIsLeftAndHowToGoOn(t *testing.T) {
+	t.Parallel()
+
+	got := interrupted(t, 6, "--journal", newJournal(t))
 
 	assert.Equal(t, 130, got.code)
 	assert.Contains(t, got.stdout, "Stopped early: interrupted by a signal (interrupt)\n")
@@ -97,16 +102,8 @@ func TestAnInterruptedRunSaysWhatIsLeftAndHowToGoOn(t *testing.T) {
 
 func TestAnInterruptedRunWithNothingLeftIsExitCode0(t *testing.T) {
 	t.Parallel()
-	srv := hold(t)
-	p := cleanup(t, srv.URL, inBatches(2)...)
-	p.Args = append(p.Args, "--output", "text")
-	p.start()
-	<-srv.arrived
-	<-srv.arrived
 
-	p.interrupt(os.Interrupt)
-	srv.release()
-	got := p.end()
+	got := interrupted(t, 2)
 
 	assert.Equal(t, 0, got.code)
 	assert.NotContains(t, got.stdout, "Stopped early")

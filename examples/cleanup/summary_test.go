@@ -272,6 +272,17 @@ func TestTheTextOfAServerCanNotForgeTheSummary(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(got.stdout, fmt.Sprintf("%q", "no\n\x1b[2K\rAll deleted.")))
 }
 
+func TestWhatMayPassIsToBeWaitedFor(t *testing.T) {
+	t.Parallel()
+	srv := account(t, "a")
+	srv.FailNext(busyFaults(1)...)
+
+	got := cleanup(t, srv.URL, "--yes", "--max-retries", "0", "a").run()
+
+	assert.Contains(t, got.stdout, "1 not deleted: refused with status 429\n")
+	assert.Contains(t, got.stdout, "What to do: wait a while, then run it again with these ids alone.\n")
+}
+
 func TestNoMoreErrorsOfAGroupAreShownThanAPersonReads(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, ids []string) { refuse(w, http.StatusForbidden, "no "+ids[0]) })

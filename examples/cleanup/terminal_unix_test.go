@@ -26,13 +26,18 @@ type terminal struct {
 }
 
 // atTerminal starts the program with those of its standard streams (0, 1 and 2)
-// at a terminal.
+// at a terminal of a usual size.
 func (p *program) atTerminal(streams ...int) *terminal {
+	p.t.Helper()
+	return p.atTerminalOf(pty.Winsize{Rows: 24, Cols: 120}, streams...)
+}
+
+func (p *program) atTerminalOf(size pty.Winsize, streams ...int) *terminal {
 	p.t.Helper()
 	hand, tty, err := pty.Open()
 	require.NoError(p.t, err)
 	p.t.Cleanup(func() { hand.Close() })
-	require.NoError(p.t, pty.Setsize(hand, &pty.Winsize{Rows: 24, Cols: 120}))
+	require.NoError(p.t, pty.Setsize(hand, &size))
 	// The library leaves it blocking, and a Read that waits would keep it from being closed.
 	require.NoError(p.t, syscall.SetNonblock(int(hand.Fd()), true))
 	for _, stream := range streams {
