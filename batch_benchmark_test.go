@@ -29,12 +29,9 @@ func BenchmarkDeleteConversationsInBatches(b *testing.B) {
 	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrency}}
 	b.Cleanup(hc.CloseIdleConnections)
 	sdk := func() int {
-		deleted := 0
-		for result, err := range client.DeleteConversationsInBatches(b.Context(), slices.Values(ids), memoryplugin.BatchOptions{Size: size, Concurrency: concurrency}) {
-			require.NoError(b, err)
-			deleted += len(result.Deleted)
-		}
-		return deleted
+		result, err := client.DeleteConversationsInBatches(b.Context(), ids, memoryplugin.BatchOptions{Size: size, Concurrency: concurrency})
+		require.NoError(b, err)
+		return len(result.Deleted)
 	}
 	pool := func() int { return deleteByPool(b, hc, srv.URL, slices.Collect(slices.Chunk(ids, size)), concurrency) }
 	timed := func(run func() int) time.Duration {

@@ -15,77 +15,87 @@ const (
 	conversationsPath = "/api/chat-history/chats"
 )
 
-// DeleteConversationsResult says what became of each id. Deleted, NotDeleted
-// and Unconfirmed divide the requested ids: each is in exactly one of them,
-// once, even if it was requested twice. None of the lists is nil.
+// DeleteConversationsResult says what became of each id. Its four lists divide
+// the requested ids: each is in exactly one of them, once, in the order of the
+// request. None of the lists is nil.
 type DeleteConversationsResult struct {
-	// Deleted are the requested ids that the server reports deleted, in its
-	// order, or in the order of the request where it only reports their number.
+	// Deleted are the ids that the server says it deleted.
 	Deleted []string `json:"deleted"`
-	// Count is the number of deletions as the server reports it, or the length
-	// of Deleted where it does not.
-	Count int `json:"count"`
-	// NotDeleted are certainly not deleted by this call, in the order of the
-	// request. After a nil error: the account has no such conversation.
+	// NotListed are the ids that the server left out of its answer: it deleted
+	// nothing under them. Most likely there is no such conversation, or one that
+	// it won't delete.
+	NotListed []string `json:"notListed"`
+	// NotDeleted are certainly not deleted by this call: they were refused, or
+	// never sent. The error says why. They are worth sending again.
 	NotDeleted []string `json:"notDeleted"`
-	// Unconfirmed were not reported deleted, but may be gone, in the order of
-	// the request. Send them again: what is NotDeleted then is gone, or was
-	// never there.
+	// Unconfirmed may be deleted or not: no answer settles it. They are worth
+	// sending again; deleting twice does no harm.
 	Unconfirmed []string `json:"unconfirmed"`
+	// Count is the number of deletions as the server reports it, or the length
+	// of Deleted if it does not.
+	Count int `json:"count"`
 	// Attempts is the number of HTTP requests made.
 	Attempts int `json:"attempts"`
-	// RequestID names the last reply to the server's operators: the first of
-	// its headers X-Request-Id, X-Vercel-Id and Cf-Ray, cut to 256 bytes.
+	// RequestID names the last reply to the server's operators: the first of its
+	// headers X-Request-Id, X-Vercel-Id and Cf-Ray, cut to 256 bytes. It is empty
+	// if the ids were more than one batch.
 	RequestID string `json:"requestId"`
 }
 
 // DeleteConversations deletes the conversations with these ids, with their
-// messages, chunks and vectors, irreversibly and in one request. Ids are sent
-// to the letter; one that is given twice is sent once. The API documents no
-// limit on their number; for more than some hundreds use
-// [Client.DeleteConversationsInBatches]. ids can be reused when it returns.
+// messages, irreversibly and in one request. Ids are sent to the letter; one
+// that is given twice is sent once. The API documents no limit on their number;
+// for more than some hundreds use [Client.DeleteConversationsInBatches]. No ids
+// are an empty result and no error. The caller may reuse ids at once.
 //
-// A nil error means that the server has answered for every id: it is in
-// Deleted, or in NotDeleted since there is no such conversation. With an error
-// the result still accounts for every id, and is nil only with
-// [ErrInvalidArgument]: no ids, one that is blank or not valid UTF-8, or a nil
-// context. The error is [ErrOutcomeUnknown] exactly when Unconfirmed is not
-// empty, [ErrUnexpectedResponse] when the reply is not what the API documents
-// or contradicts itself, and wraps an [*ErrorResponse] when the server refused
-// the call, such as [ErrUnauthorized]. It is ctx's error where that ended the call.
+// The result is never nil, and accounts for every id whatever the error. A nil
+// error means that NotDeleted and Unconfirmed are empty: each id is deleted, or
+// the server answered and did not list it. The error is
+//   - [ErrUnconfirmed] exactly when Unconfirmed is not empty;
+//   - [ErrInvalidArgument] if an id is blank or not valid UTF-8, or ctx is nil:
+//     nothing is sent, and every id is NotDeleted;
+//   - an [*ErrorResponse], such as [ErrUnauthorized], if the server refused;
+//   - [ErrUnexpectedResponse] if the reply is not what the API documents, or
+//     contradicts itself;
+//   - ctx's error and its cause, if ctx ended the call.
 //
 // Failures that may pass are retried; see the package documentation.
 //
 //	DELETE /api/chat-history/chats
 func (c *Client) DeleteConversations(ctx context.Context, ids []string) (*DeleteConversationsResult, error) {
-	return c.deleteConversations(ctx, ids, &call{})
+	ids, err := c.checkDeletion(ctx, ids)
+	if err != nil || len(ids) == 0 {
+		return newResult(ids, make([]fate, len(ids))), err
+	}
+	d := c.newDeletion(ctx, ids)
+	d.run()
+	return d.result(), d.err
 }
 
-// deleteConversations deletes ids by a call that may know of an earlier attempt.
-func (c *Client) deleteConversations(ctx context.Context, ids []string, call *call) (*DeleteConversationsResult, error) {
-	if err := c.check(ctx); err != nil {
-		return nil, invalidArgument(deleteOperation, err)
+// checkDeletion returns ids without duplicates, and what keeps them from being sent.
+func (c *Client) checkDeletion(ctx context.Context, ids []string) ([]string, error) {
+	err := c.check(ctx)
+	unique := make([]string, 0, len(ids))
+	seen := make(map[string]struct{}, len(ids))
+	for i, id := range ids {
+		if err == nil {
+			err = checkID(i, id)
+		}
+		if _, ok := seen[id]; !ok {
+			seen[id] = struct{}{}
+			unique = append(unique, id)
+		}
 	}
-	ids, err := uniqueIDs(ids)
 	if err != nil {
-		return nil, invalidArgument(deleteOperation, err)
+		err = invalidArgument(deleteOperation, err)
 	}
-	call.client, call.operation = c, deleteOperation
-	if call.body, err = json.Marshal(deletionRequest{ids}); err != nil {
-		return nil, invalidArgument(deleteOperation, err)
-	}
-	call.do(ctx, http.MethodDelete, conversationsPath)
-	return account(ids, call)
-}
-
-type deletionRequest struct {
-	IDs []string `json:"ids"`
+	return unique, err
 }
 
 // check refuses what no method can work with.
 func (c *Client) check(ctx context.Context) error {
 	if c == nil || c.transport == nil {
-		return errors.New("the Client was not made by NewClient")
+		return errNotMade
 	}
 	if ctx == nil {
 		return errors.New("the context is nil")
@@ -93,145 +103,196 @@ func (c *Client) check(ctx context.Context) error {
 	return nil
 }
 
-// uniqueIDs copies ids without duplicates, or says why one of them can't be sent.
-func uniqueIDs(ids []string) ([]string, error) {
-	if len(ids) == 0 {
-		return nil, errors.New("no ids")
-	}
-	unique := make([]string, 0, len(ids))
-	seen := make(map[string]struct{}, len(ids))
-	for i, id := range ids {
-		if err := checkID(id); err != nil {
-			return nil, fmt.Errorf("ids[%d] %w", i, err)
-		}
-		if _, ok := seen[id]; !ok {
-			seen[id] = struct{}{}
-			unique = append(unique, id)
-		}
-	}
-	return unique, nil
-}
-
-func checkID(id string) error {
+func checkID(i int, id string) error {
 	if strings.TrimSpace(id) == "" {
-		return errors.New("is blank")
+		return fmt.Errorf("ids[%d] is blank", i)
 	}
 	if !utf8.ValidString(id) {
 		// JSON would carry another id, and another conversation would be deleted.
-		return errors.New("is not valid UTF-8")
+		return fmt.Errorf("ids[%d] is not valid UTF-8", i)
 	}
 	return nil
 }
 
-func newResult() *DeleteConversationsResult {
-	return &DeleteConversationsResult{Deleted: []string{}, NotDeleted: []string{}, Unconfirmed: []string{}}
-}
+// fate is what became of an id.
+type fate byte
 
-// account says what became of each id, and returns the error that goes with it.
-func account(ids []string, call *call) (*DeleteConversationsResult, error) {
-	result := newResult()
-	result.Attempts, result.RequestID = call.attempts, call.requestID
-	switch {
-	case call.answered:
-		return result, accountAnswer(ids, call, result)
-	case call.unknown != nil:
-		result.Unconfirmed = ids
-		return result, call.err(ErrOutcomeUnknown)
-	default:
-		result.NotDeleted = ids
-		return result, call.err()
+const (
+	notDeleted fate = iota
+	deleted
+	notListed
+	unconfirmed
+	fates
+)
+
+// newResult divides ids by their fates.
+func newResult(ids []string, fateOf []fate) *DeleteConversationsResult {
+	var sizes [fates]int
+	for _, f := range fateOf {
+		sizes[f]++
+	}
+	var lists [fates][]string
+	for f, size := range sizes {
+		lists[f] = make([]string, 0, size)
+	}
+	for i, id := range ids {
+		lists[fateOf[i]] = append(lists[fateOf[i]], id)
+	}
+	return &DeleteConversationsResult{
+		Deleted: lists[deleted], NotListed: lists[notListed],
+		NotDeleted: lists[notDeleted], Unconfirmed: lists[unconfirmed],
 	}
 }
 
-// accountAnswer reads a complete 200 into result. The error is nil when every
-// id is answered for.
-func accountAnswer(ids []string, call *call, result *DeleteConversationsResult) error {
-	reply, err := readDeletion(call.answer, len(ids))
-	if err != nil {
-		result.Unconfirmed = ids
-		start := call.answer[:min(len(call.answer), maxErrorBody)] // More than is quoted, for a key across the cut.
-		body := quote(call.client.secret.strike(string(start)))
-		what := fmt.Errorf("%w: 200 OK, but %w: %s", ErrUnexpectedResponse, err, body)
-		return call.newError(what.Error(), what, ErrOutcomeUnknown)
+// deletion is what came of a call that deletes ids.
+type deletion struct {
+	*call
+	ids   []string
+	fates []fate
+	count int
+	err   error // a *callError, or nil if every id is answered for
+}
+
+func (c *Client) newDeletion(ctx context.Context, ids []string) *deletion {
+	call := c.newCall(ctx, deleteOperation, http.MethodDelete, conversationsPath, deletionBody(ids))
+	return &deletion{call: call, ids: ids, fates: make([]fate, len(ids))}
+}
+
+const (
+	bodyStart = `{"ids":`
+	bodyEnd   = `}`
+)
+
+// deletionBody returns {"ids": [...]}.
+func deletionBody(ids []string) []byte {
+	size := len(bodyStart) + len("[]") + len(bodyEnd)
+	for _, id := range ids {
+		size += len(id) + len(`"",`)
 	}
-	left, doubt := reply.match(ids, result)
+	body := append(make([]byte, 0, size), bodyStart...)
+	separator := byte('[')
+	for _, id := range ids {
+		body = append(body, separator)
+		body = appendJSON(body, id)
+		separator = ','
+	}
+	return append(append(body, ']'), bodyEnd...)
+}
+
+func appendJSON(body []byte, id string) []byte {
+	for i := range len(id) {
+		if id[i] < ' ' || id[i] == '"' || id[i] == '\\' {
+			escaped, _ := json.Marshal(id)
+			return append(body, escaped...)
+		}
+	}
+	return append(append(append(body, '"'), id...), '"')
+}
+
+// run makes the call and says what became of each id.
+func (d *deletion) run() {
+	if d.do(); d.answer == nil {
+		if d.unknown != nil {
+			d.setAll(unconfirmed)
+		}
+		d.err = d.failed(d.number(unconfirmed), len(d.ids))
+		return
+	}
+	doubt := d.readAnswer()
+	if doubt == nil && d.unknown != nil {
+		doubt = earlierAttempt(d.unknown)
+	}
+	rest := notListed
 	if doubt != nil {
-		doubt = fmt.Errorf("%w: %w", ErrUnexpectedResponse, doubt)
-	} else if call.unknown != nil && len(left) > 0 {
-		doubt = earlierAttempt(call.unknown)
+		rest = unconfirmed
 	}
-	switch {
-	case doubt == nil:
-		result.NotDeleted = left
+	for i, f := range d.fates {
+		if f != deleted {
+			d.fates[i] = rest
+		}
+	}
+	left := d.number(unconfirmed)
+	if errors.Is(doubt, ErrUnexpectedResponse) || left > 0 {
+		d.err = d.newError(left, len(d.ids), doubt.Error(), doubt)
+	}
+}
+
+func (d *deletion) setAll(f fate) {
+	for i := range d.fates {
+		d.fates[i] = f
+	}
+}
+
+// number returns how many ids have that fate.
+func (d *deletion) number(f fate) int {
+	n := 0
+	for _, other := range d.fates {
+		if other == f {
+			n++
+		}
+	}
+	return n
+}
+
+// readAnswer finds out which ids are deleted. It returns why the answer can't be
+// trusted for what it leaves out, or nil.
+func (d *deletion) readAnswer() error {
+	list := d.request.body[len(bodyStart) : len(d.request.body)-len(bodyEnd)]
+	if confirmsAll(d.answer, list, len(d.ids)) {
+		d.setAll(deleted)
+		d.count = len(d.ids)
 		return nil
-	case len(left) == 0:
-		return call.newError(doubt.Error(), doubt)
 	}
-	result.Unconfirmed = left
-	text := fmt.Sprintf("%d of %d unconfirmed: %v", len(left), len(ids), doubt)
-	return call.newError(text, doubt, ErrOutcomeUnknown)
-}
-
-// match sets Deleted and Count of result. It returns the requested ids that the
-// reply leaves out, and why it can't be trusted for what it leaves out.
-func (r *deletionReply) match(ids []string, result *DeleteConversationsResult) (left []string, doubt error) {
-	result.Count = r.count
+	reply, err := readDeletion(d.answer, len(d.ids))
+	if err != nil {
+		return unexpected(fmt.Sprintf("200 OK, but %v: %s", err, d.client.secret.quote(d.answer)))
+	}
+	listed, strangers := d.mark(reply.deleted)
+	d.count = listed
+	if reply.counted {
+		d.count = reply.count
+	}
 	switch {
-	case r.listed:
-		strangers := false
-		result.Deleted, left, strangers = split(ids, r.deleted)
-		if !r.counted {
-			result.Count = len(result.Deleted)
-		}
-		if strangers {
-			return left, errors.New("the reply names an id that was not requested")
-		}
-		if result.Count != len(result.Deleted) {
-			return left, fmt.Errorf("the reply's count is %d, but it lists %d", r.count, len(result.Deleted))
-		}
-		return left, nil
-	case r.counted && r.count == len(ids):
-		result.Deleted = ids
-		return []string{}, nil
-	case r.counted && r.count == 0:
-		return ids, nil
-	default:
-		return ids, errors.New("the reply does not say which ids are deleted")
+	case len(reply.failure) > 0:
+		return unexpected("200 OK with an error: " + d.client.secret.quote(reply.failure))
+	case len(strangers) > 0:
+		return unexpected("the reply lists " + d.describe(strangers))
+	case reply.listed && d.count != listed:
+		return unexpected(fmt.Sprintf("the reply's count is %d, but it lists %d", d.count, listed))
+	case reply.listed, reply.counted && d.count == 0:
+		return nil
+	case reply.counted && d.count == len(d.ids):
+		d.setAll(deleted)
+		return nil
 	}
+	return unexpected("the reply does not say which ids are deleted: " + d.client.secret.quote(d.answer))
 }
 
-// split divides ids into those that are listed, in that order and each once,
-// and those left. There are strangers where others are listed as well.
-func split(ids []string, listed [][]byte) (deleted, left []string, strangers bool) {
-	deleted, left = make([]string, 0, len(ids)), []string{}
-	isDeleted := make([]bool, len(ids))
+// mark sets the fate of the ids that are listed. It returns their number, and
+// what is listed but was not requested.
+func (d *deletion) mark(list [][]byte) (listed int, strangers [][]byte) {
 	var positions map[string]int
 	next := 0
-	for _, id := range listed {
+	for _, id := range list {
 		// Most replies keep the request's order, which saves the map.
-		if next == len(ids) || ids[next] != string(id) {
+		if next == len(d.ids) || d.ids[next] != string(id) {
 			if positions == nil {
-				positions = positionsOf(ids)
+				positions = positionsOf(d.ids)
 			}
 			position, ok := positions[string(id)]
 			if !ok {
-				strangers = true
+				strangers = append(strangers, id)
 				continue
 			}
 			next = position
 		}
-		if !isDeleted[next] {
-			isDeleted[next] = true
-			deleted = append(deleted, ids[next])
+		if d.fates[next] != deleted {
+			d.fates[next] = deleted
+			listed++
 		}
 		next++
 	}
-	for i, id := range ids {
-		if !isDeleted[i] {
-			left = append(left, id)
-		}
-	}
-	return deleted, left, strangers
+	return listed, strangers
 }
 
 func positionsOf(ids []string) map[string]int {
@@ -240,4 +301,19 @@ func positionsOf(ids []string) map[string]int {
 		positions[id] = i
 	}
 	return positions
+}
+
+// describe says how many strangers there are, and names three.
+func (d *deletion) describe(strangers [][]byte) string {
+	var names []string
+	for _, id := range strangers[:min(len(strangers), 3)] {
+		names = append(names, d.client.secret.quote(id))
+	}
+	return count(len(strangers), "id that was not requested: ", "ids that were not requested: ") + strings.Join(names, ", ")
+}
+
+func (d *deletion) result() *DeleteConversationsResult {
+	result := newResult(d.ids, d.fates)
+	result.Count, result.Attempts, result.RequestID = d.count, d.attempts, d.requestID
+	return result
 }

@@ -1,5 +1,5 @@
-// Package memoryplugin is a client for the MemoryPlugin API, which keeps a
-// user's past AI conversations and can delete them for good.
+// Package memoryplugin is a client for the MemoryPlugin API, which keeps a user's
+// past AI conversations and can delete them for good.
 //
 //	client, err := memoryplugin.NewClient(os.Getenv("MEMORYPLUGIN_API_KEY"))
 //	if err != nil {
@@ -7,64 +7,65 @@
 //	}
 //	result, err := client.DeleteConversations(ctx, []string{"conv-id-1", "conv-id-2"})
 //
-// Nothing brings a deleted conversation back. The package therefore never
-// reports a deletion that the server did not confirm, and never loses track of
-// an id: after every call, each id is in exactly one list of the
-// [DeleteConversationsResult].
+// Deletion is permanent, so this client is strict about what it claims. Every id
+// you pass comes back in exactly one list of the [DeleteConversationsResult]:
 //
-//   - Deleted: the server confirmed it.
-//   - NotDeleted: certainly not deleted by this call. After a nil error there is
-//     no such conversation; after another one, send the id again.
-//   - Unconfirmed: it may be gone, but no answer says so. Send it again: if
-//     it is NotDeleted then, it is gone, or never existed.
+//   - Deleted: the server said that it deleted it.
+//   - NotListed: the server answered and left it out. Most likely there is no
+//     such conversation.
+//   - NotDeleted: certainly not deleted by this call. Send it again.
+//   - Unconfirmed: it may be deleted or not. Send it again.
 //
-// A nil error promises that every id is answered for, so that Unconfirmed is
-// empty. The error of a call with unconfirmed ids is [ErrOutcomeUnknown].
+// A nil error means that NotDeleted and Unconfirmed are empty. The result is
+// never nil. [Client.DeleteConversationsInBatches] makes the same promises for
+// any number of ids.
 //
 // # Retries
 //
-// One attempt is one request on the wire. What follows depends on its outcome:
+// If the connection drops, you can't tell whether the delete went through. The
+// client retries, because deleting twice is harmless. If the retry doesn't list
+// an id, you get it back as Unconfirmed: the first attempt may have deleted it.
 //
-//   - Answered, by a complete and documented 200: the call ends.
-//   - Refused, so that nothing was applied: no connection was obtained, or the
-//     reply is a 4xx, 501, 505, 307 or 308. Retried are 408, 425, 429, and a
-//     connection that failed for a reason that may pass.
-//   - Unknown, so that it may have been applied: the connection broke, the
-//     attempt timed out, or the reply is another 5xx, another 3xx, or not
-//     documented. Retried are a 5xx, a time-out and a lost reply.
+// An attempt is one request on the wire. It has one of three outcomes:
 //
-// That a 4xx means that nothing was applied is an assumption about the API,
-// which does not document it. A retry after an unknown attempt deletes nothing
-// twice, but its answer can't tell an id that the first one deleted from one
-// that was never there: such ids are Unconfirmed.
+//   - answered: a complete and documented 200. The call ends.
+//   - refused: nothing was applied. No connection was obtained, or the reply is
+//     a 4xx except 408, 460 and 499, or 501, 505, 307 or 308. Retried are 425,
+//     429, a 403 with a Retry-After, and a connection that failed for a reason
+//     that may pass.
+//   - unknown: it may have been applied. The connection broke, the attempt timed
+//     out, or the reply is any other. Retried are 408, 460, 499, other 5xx, a
+//     timeout and a lost reply.
 //
-// Between attempts the call waits: exponential backoff with full jitter
-// ([WithBackoff]), or what the reply's Retry-After asks for, which then holds
-// back every call of the Client. A Retry-After above [WithMaxRetryAfter] ends
-// the call, and so does a context whose deadline would fall into the wait. All
-// calls of a Client share a retry budget of 500 tokens, of which a retry takes
-// 14, or 5 after a 429, and gets them back when it is answered. When it is used
-// up, failures are returned without a retry.
+// Between attempts a call waits: exponential backoff with full jitter
+// ([WithBackoff]), or what a Retry-After asks for, which then holds back every
+// call with the same key. A Retry-After above [WithMaxRetryAfter] ends the call,
+// and so does a context whose deadline would fall into the wait. All calls of a
+// Client share a retry budget of 500 tokens: a retry takes 14, or 5 after a 429,
+// and gets them back if it is answered; a success at the first attempt gives 1,
+// and so does every second. Without tokens, failures are returned at once.
 //
 // Redirects are never followed: neither the key nor the ids leave their host.
 //
-// # Batches
-//
-// [Client.DeleteConversationsInBatches] deletes any number of conversations as
-// one loop. To stop it cleanly, end the sequence of ids.
+// Two things no client can see. That a 4xx means that nothing was applied is an
+// assumption: a server that checks ids one by one may answer 403 after deleting
+// some. And a proxy that sends a DELETE again by itself makes its answer wrong,
+// since that no longer lists what the first request deleted. For nginx set
+// "proxy_next_upstream off", and leave HAProxy's "retry-on" without
+// all-retryable-errors.
 //
 // # Errors
 //
-// An error says what was asked, what happened and after how many attempts:
+// An error says what was asked, how many ids are unconfirmed, what happened, and
+// after how many attempts:
 //
-//	memoryplugin: delete conversations: 401 Unauthorized: "Invalid API key" (1 attempt)
+//	memoryplugin: delete conversations: 3 of 3 unconfirmed: 503 Service Unavailable: "busy" (5 attempts, request id "req_1")
 //
-// errors.AsType finds the [*ErrorResponse] of a refused call in it. errors.Is finds
-// [ErrUnauthorized] and its like, [ErrInvalidArgument], [ErrUnexpectedResponse],
-// [ErrOutcomeUnknown], an error of the network, such as syscall.ECONNREFUSED,
-// and context.Canceled or context.DeadlineExceeded with the context's cause
-// where the context ended the call. Text from a server or the network is quoted
-// and cut. The API key is in no output of the package.
+// errors.AsType finds the [*ErrorResponse] of the server in it. errors.Is finds
+// [ErrUnauthorized] and its like, [ErrUnconfirmed], the errors of the network,
+// such as syscall.ECONNREFUSED, and the context's error and cause if that ended
+// the call. Words from a server are quoted and cut. The API key is in none of
+// them, nor in a log line or a printed [Client].
 //
 // net/http itself writes to the standard logger of package log what a server
 // sends unasked after a reply, which may echo anything, the key included. A
@@ -73,5 +74,7 @@
 // # Testing
 //
 // Package memoryplugintest has a server in memory that your tests can delete
-// from, and that fails in the ways a network does.
+// from, and that fails in the ways a network does. A test that fakes
+// http.DefaultTransport does not catch this client, which has a transport of its
+// own.
 package memoryplugin

@@ -47,6 +47,20 @@ func ExampleNewClientFromEnv() {
 	// Output: true <nil>
 }
 
+// A service that erases for many users has a key for each, and one Client.
+func ExampleClient_WithAPIKey() {
+	shared, err := memoryplugin.NewClient("key-of-the-service")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	ofUser, err := shared.WithAPIKey("key-of-a-user") // Costs little: make one for each call.
+
+	fmt.Println(ofUser != nil, err)
+	// Output: true <nil>
+}
+
 func ExampleClient_DeleteConversations() {
 	srv := memoryplugintest.NewServer(nil) // Stands for the real API.
 	defer srv.Close()
@@ -55,13 +69,13 @@ func ExampleClient_DeleteConversations() {
 
 	result, err := client.DeleteConversations(context.Background(), []string{"conv-1", "conv-9"})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Println(err) // The lists account for every id all the same.
 	}
 	fmt.Println("deleted:", result.Deleted, "count:", result.Count)
-	fmt.Println("no such conversation:", result.NotDeleted)
+	fmt.Println("the server did not list:", result.NotListed)
 	// Output:
 	// deleted: [conv-1] count: 1
-	// no such conversation: [conv-9]
+	// the server did not list: [conv-9]
 }
 
 // The reply to the first attempt is lost, so the server's answer to the second
@@ -77,15 +91,16 @@ func ExampleClient_DeleteConversations_unconfirmed() {
 	fmt.Println(err)
 	fmt.Println("unconfirmed:", result.Unconfirmed)
 
-	// Send them again: what is not deleted now is gone, or was never there.
+	// Deleting twice does no harm. What the server does not list now is most
+	// likely gone.
 	result, err = client.DeleteConversations(context.Background(), result.Unconfirmed)
 	fmt.Println(err)
-	fmt.Println("not deleted:", result.NotDeleted)
+	fmt.Println("not listed:", result.NotListed)
 	// Output:
-	// memoryplugin: delete conversations: 2 of 2 unconfirmed: an earlier attempt got no answer: "EOF" (2 attempts)
+	// memoryplugin: delete conversations: 2 of 2 unconfirmed: an earlier attempt may have been applied: "EOF" (2 attempts)
 	// unconfirmed: [conv-1 conv-2]
 	// <nil>
-	// not deleted: [conv-1 conv-2]
+	// not listed: [conv-1 conv-2]
 }
 
 func ExampleErrorResponse() {
@@ -96,11 +111,11 @@ func ExampleErrorResponse() {
 	_, err := client.DeleteConversations(context.Background(), []string{"conv-1"})
 
 	if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok {
-		fmt.Println(reply.StatusCode, reply.Message)
+		fmt.Println(reply.StatusCode, reply.Message, reply.Retryable())
 	}
 	fmt.Println(err)
 	// Output:
-	// 401 Invalid API key
+	// 401 Invalid API key false
 	// memoryplugin: delete conversations: 401 Unauthorized: "Invalid API key" (1 attempt)
 }
 
@@ -113,13 +128,13 @@ func Example_errors() {
 		_, err := client.DeleteConversations(ctx, ids)
 		switch {
 		case err == nil:
-			fmt.Println("every id is answered for")
+			fmt.Println("every id is deleted, or was not listed")
+		case errors.Is(err, memoryplugin.ErrUnconfirmed):
+			fmt.Println("some may be gone: send Unconfirmed again")
 		case errors.Is(err, memoryplugin.ErrInvalidArgument):
 			fmt.Println("nothing was sent: correct the call")
-		case errors.Is(err, memoryplugin.ErrOutcomeUnknown):
-			fmt.Println("some may be gone: send Unconfirmed again")
 		case errors.Is(err, memoryplugin.ErrUnexpectedResponse):
-			fmt.Println("the reply contradicts itself, but every id is accounted for")
+			fmt.Println("the reply contradicts itself, but every id is deleted")
 		case errors.Is(err, memoryplugin.ErrUnauthorized), errors.Is(err, memoryplugin.ErrForbidden):
 			fmt.Println("check the API key")
 		case errors.Is(err, memoryplugin.ErrNotFound):
@@ -138,7 +153,7 @@ func Example_errors() {
 	cancel()
 
 	try(context.Background(), "conv-1")
-	try(context.Background())
+	try(context.Background(), "")
 	for _, status := range []int{503, 401, 404, 413, 429, 400} {
 		srv.FailNext(memoryplugintest.Fault{Status: status})
 		try(context.Background(), "conv-1")
@@ -147,7 +162,7 @@ func Example_errors() {
 	try(context.Background(), "conv-1")
 	try(cancelled, "conv-1")
 	// Output:
-	// every id is answered for
+	// every id is deleted, or was not listed
 	// nothing was sent: correct the call
 	// some may be gone: send Unconfirmed again
 	// check the API key
@@ -155,14 +170,27 @@ func Example_errors() {
 	// send fewer ids
 	// try later
 	// nothing was deleted: memoryplugin: delete conversations: 400 Bad Request: "Bad Request" (1 attempt)
-	// the reply contradicts itself, but every id is accounted for
+	// the reply contradicts itself, but every id is deleted
 	// cancelled before anything was sent
 }
 
-func ExampleWithHTTPClient() {
-	// A transport of your own, for a proxy, a private CA or tracing.
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil
+// tracing stands for a transport that wraps another, such as that of otelhttp.
+type tracing struct{ base http.RoundTripper }
+
+func (t tracing) RoundTrip(r *http.Request) (*http.Response, error) { return t.base.RoundTrip(r) }
+
+func ExampleNewTransport() {
+	client, err := memoryplugin.NewClient("your-api-key",
+		memoryplugin.WithHTTPClient(&http.Client{Transport: tracing{memoryplugin.NewTransport()}}))
+
+	fmt.Println(client != nil, err)
+	// Output: true <nil>
+}
+
+// HTTP/2, if you need it, is one call away.
+func ExampleNewTransport_http2() {
+	transport := memoryplugin.NewTransport()
+	transport.Protocols.SetHTTP2(true)
 
 	client, err := memoryplugin.NewClient("your-api-key",
 		memoryplugin.WithHTTPClient(&http.Client{Transport: transport}))

@@ -17,7 +17,7 @@ import (
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
 )
 
-// The attempt's time-out is an hour: whatever it holds would still be there.
+// The attempt's timeout is an hour: whatever it holds would still be there.
 func TestAThousandFailingCallsLeaveNothingBehind(t *testing.T) {
 	srv := memoryplugintest.NewServer(t)
 	own := &http.Transport{}

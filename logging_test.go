@@ -21,30 +21,40 @@ import (
 	"github.com/memoryplugin/memoryplugin-go"
 )
 
-// logLine is what a reader of the log looks for. A wait that is not there is 0.
-type logLine struct {
-	Level, Method, Path string
-	Attempt, Status     int
-	Wait                time.Duration
-	Reason              string
+// line is one line of a log, without its time.
+type line map[string]any
+
+// aboutAttempt is what every line has in common.
+func aboutAttempt(level, msg string, attempt int, more line) line {
+	about := line{
+		"level": level, "msg": "memoryplugin: " + msg,
+		"method": "DELETE", "path": "/api/chat-history/chats", "attempt": float64(attempt),
+	}
+	for key, value := range more {
+		about[key] = value
+	}
+	return about
 }
 
-// newLog returns an option that logs everything, and what is logged so far.
-func newLog() (memoryplugin.Option, func() []logLine) {
+// recordLog returns an option that logs everything, and the lines so far.
+func recordLog(t *testing.T) (memoryplugin.Option, func() []line) {
+	t.Helper()
 	var buf bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return memoryplugin.WithLogger(logger), func() []logLine {
-		var lines []logLine
+	return memoryplugin.WithLogger(logger), func() []line {
+		var lines []line
 		for text := range strings.Lines(buf.String()) {
-			var line logLine
-			if err := json.Unmarshal([]byte(text), &line); err != nil {
-				panic(err)
-			}
-			lines = append(lines, line)
+			var l line
+			require.NoError(t, json.Unmarshal([]byte(text), &l))
+			delete(l, "time")
+			lines = append(lines, l)
 		}
 		return lines
 	}
 }
+
+// nanos is d as slog's JSON has it.
+func nanos(d time.Duration) float64 { return float64(d) }
 
 func TestWithoutALoggerNothingIsLogged(t *testing.T) {
 	for _, std := range []**os.File{&os.Stdout, &os.Stderr} {
@@ -69,100 +79,175 @@ func TestWithoutALoggerNothingIsLogged(t *testing.T) {
 	})
 	srv := serve(t, reply(503, "busy"), drop, reply(401, ""))
 
-	_, err := newClient(t, srv.URL).DeleteConversations(t.Context(), onlyA)
+	_, err := deleteA(t.Context(), newClient(t, srv.URL))
 
 	require.Error(t, err)
 	assert.Empty(t, logged.String())
 }
 
-func TestEveryAttemptIsLoggedAndEveryRetryWithItsWait(t *testing.T) {
+func TestAnAttemptIsLoggedWithItsDurationAndRequestID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		logger, lines := newLog()
-		srv := remember(reply(503, "", "Retry-After", "2"), drop, reply(429, "", "Retry-After", "3"), aDeleted)
-		client := srv.client(t, logger, memoryplugin.WithBackoff(0, 0), memoryplugin.WithBaseURL("http://localhost/prefix"))
+		logger, lines := recordLog(t)
+		srv := remember(slow(2*time.Second, reply(200, onlyADeleted, "X-Request-Id", "req_1")))
 
-		_, err := client.DeleteConversations(t.Context(), onlyA)
+		_, err := deleteA(t.Context(), srv.client(t, logger))
 
 		require.NoError(t, err)
-		const path = "/prefix/api/chat-history/chats"
-		assert.Equal(t, []logLine{
-			{Level: "DEBUG", Method: "DELETE", Path: path, Attempt: 1, Status: 503},
-			{Level: "WARN", Method: "DELETE", Path: path, Attempt: 1, Status: 503, Wait: 2 * time.Second},
-			{Level: "DEBUG", Method: "DELETE", Path: path, Attempt: 2},
-			{Level: "WARN", Method: "DELETE", Path: path, Attempt: 2},
-			{Level: "DEBUG", Method: "DELETE", Path: path, Attempt: 3, Status: 429},
-			{Level: "WARN", Method: "DELETE", Path: path, Attempt: 3, Status: 429, Wait: 3 * time.Second},
-			{Level: "DEBUG", Method: "DELETE", Path: path, Attempt: 4, Status: 200},
+		assert.Equal(t, []line{
+			aboutAttempt("DEBUG", "attempt", 1, line{"status": 200.0, "request_id": "req_1", "duration": nanos(2 * time.Second)}),
 		}, lines())
 	})
 }
 
-func TestGivingUpIsLoggedOnceWithItsReason(t *testing.T) {
+func TestEveryRetryIsLoggedWithItsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, lines := recordLog(t)
+		srv := remember(reply(503, "", "Retry-After", "2", "X-Request-Id", "req_1"), drop, aDeleted)
+
+		_, err := deleteA(t.Context(), srv.client(t, logger, memoryplugin.WithBackoff(0, 0)))
+
+		require.NoError(t, err)
+		assert.Equal(t, []line{
+			aboutAttempt("DEBUG", "attempt", 1, line{"status": 503.0, "request_id": "req_1", "duration": 0.0}),
+			aboutAttempt("WARN", "retrying", 1, line{"status": 503.0, "request_id": "req_1", "wait": nanos(2 * time.Second)}),
+			aboutAttempt("DEBUG", "attempt", 2, line{"duration": 0.0, "error": "EOF"}),
+			aboutAttempt("WARN", "retrying", 2, line{"wait": 0.0, "error": "EOF"}),
+			aboutAttempt("DEBUG", "attempt", 3, line{"status": 200.0, "duration": 0.0}),
+		}, lines())
+	})
+}
+
+func TestAWaitForTheRetryAfterOfAnotherCallIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, lines := recordLog(t)
+		client := once(t, remember(reply(429, "", "Retry-After", "30"), aDeleted), logger)
+		_, err := deleteA(t.Context(), client)
+		require.ErrorIs(t, err, memoryplugin.ErrRateLimited)
+		before := len(lines())
+
+		_, err = deleteA(t.Context(), client)
+
+		require.NoError(t, err)
+		assert.Equal(t, []line{
+			aboutAttempt("WARN", "waiting", 0, line{"wait": nanos(30 * time.Second)}),
+			aboutAttempt("DEBUG", "attempt", 1, line{"status": 200.0, "duration": 0.0}),
+		}, lines()[before:])
+	})
+}
+
+func TestGivingUpIsLoggedOnceWithWhatHappenedAndWhy(t *testing.T) {
+	noMore := limiterFunc(func(context.Context) error { return errors.New("no more") })
 	for name, test := range map[string]struct {
 		step    http.HandlerFunc
 		opt     memoryplugin.Option
 		timeout time.Duration
-		status  int
-		attempt int
-		reason  string
+		want    line
 	}{
-		"no retries left":  {reply(503, ""), memoryplugin.WithMaxRetries(0), time.Hour, 503, 1, ""},
-		"not retried":      {reply(401, ""), memoryplugin.WithMaxRetries(4), time.Hour, 401, 1, ""},
-		"above the cap":    {reply(429, "", "Retry-After", "61"), memoryplugin.WithMaxRetries(4), time.Hour, 429, 1, "1m1s"},
-		"a near deadline":  {reply(429, "", "Retry-After", "5"), memoryplugin.WithMaxRetries(4), time.Second, 429, 1, "deadline"},
-		"the context ends": {mute, memoryplugin.WithMaxRetries(4), time.Second, 0, 1, "deadline"},
-		"the limiter fails": {
-			aDeleted, memoryplugin.WithLimiter(limiter(func(context.Context) error { return errors.New("no more") })), time.Hour,
-			0, 0, "no more",
-		},
+		"no retries left":   {reply(503, ""), memoryplugin.WithMaxRetries(0), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 503.0})},
+		"not retried":       {reply(401, "", "X-Request-Id", "req_1"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 401.0, "request_id": "req_1"})},
+		"no reply":          {drop, memoryplugin.WithMaxRetries(0), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"error": "EOF"})},
+		"not documented":    {reply(202, "words"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 202.0})},
+		"above the cap":     {reply(429, "", "Retry-After", "61"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 429.0, "reason": "not retried: Retry-After of 1m1s is above the limit of 1m0s"})},
+		"a near deadline":   {reply(429, "", "Retry-After", "5"), memoryplugin.WithBackoff(0, 0), time.Second, aboutAttempt("WARN", "giving up", 1, line{"status": 429.0, "reason": "gave up: a wait of 5s would outlast the context: context deadline exceeded"})},
+		"the context ends":  {mute, memoryplugin.WithMaxRetries(4), time.Second, aboutAttempt("WARN", "giving up", 1, line{"reason": "context deadline exceeded"})},
+		"an attempt's time": {mute, memoryplugin.WithMaxRetries(0), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"error": "no complete reply within the attempt timeout of 1m0s"})},
+		"the limiter fails": {aDeleted, memoryplugin.WithLimiter(noMore), time.Hour, aboutAttempt("WARN", "giving up", 0, line{"reason": "limiter: no more"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				logger, lines := newLog()
+				logger, lines := recordLog(t)
 				ctx, cancel := context.WithTimeout(t.Context(), test.timeout)
 				defer cancel()
 
-				_, err := remember(test.step).client(t, logger, test.opt).DeleteConversations(ctx, onlyA)
+				_, err := deleteA(ctx, remember(test.step).client(t, logger, test.opt))
 
 				require.Error(t, err)
-				var warnings []logLine
-				for _, line := range lines() {
-					if line.Level == "WARN" {
-						warnings = append(warnings, line)
+				var warnings []line
+				for _, l := range lines() {
+					if l["level"] == "WARN" {
+						warnings = append(warnings, l)
 					}
 				}
-				require.Len(t, warnings, 1)
-				assert.Equal(t, "DELETE", warnings[0].Method)
-				assert.Equal(t, "/api/chat-history/chats", warnings[0].Path)
-				assert.Equal(t, test.attempt, warnings[0].Attempt)
-				assert.Equal(t, test.status, warnings[0].Status)
-				assert.Contains(t, warnings[0].Reason, test.reason)
+				assert.Equal(t, []line{test.want}, warnings)
 			})
 		})
 	}
 }
 
-func TestALoggerAtLevelWarnSeesNoAttempt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var buf bytes.Buffer
-		logger := slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelWarn}))
-		srv := remember(reply(503, ""), aDeleted)
-		client := srv.client(t, memoryplugin.WithLogger(logger))
+func TestThePathInTheLogHasThePrefixOfTheBaseURL(t *testing.T) {
+	logger, lines := recordLog(t)
+	client := remember(aDeleted).client(t, logger, memoryplugin.WithBaseURL("http://localhost/prefix"))
 
-		_, err := client.DeleteConversations(t.Context(), onlyA)
+	_, err := deleteA(t.Context(), client)
 
-		require.NoError(t, err)
-		assert.Equal(t, 1, strings.Count(buf.String(), "\n"), "the retry and nothing else")
-		assert.Contains(t, buf.String(), "level=WARN")
-	})
+	require.NoError(t, err)
+	require.Len(t, lines(), 1)
+	assert.Equal(t, "/prefix/api/chat-history/chats", lines()[0]["path"])
 }
 
-func TestTheLogNeverHasAHeaderAnIDOrTheKey(t *testing.T) {
-	words := "conv-secret " + testKey
+// Handlers quote; quotes of our own would be doubled.
+func TestAValueIsNotQuotedTwice(t *testing.T) {
+	for place, outside := range outsideCalls(t, errors.New(`broken "pipe"`)) {
+		t.Run(place, func(t *testing.T) {
+			var buf bytes.Buffer
+
+			_, err := deleteA(outside.ctx, newClient(t, "http://localhost", outside.opt, debugLogger(&buf)))
+
+			require.Error(t, err)
+			assert.Contains(t, buf.String(), `broken \"pipe\""`)
+			assert.NotContains(t, buf.String(), `\\`)
+		})
+	}
+}
+
+func TestALoggerAtLevelWarnSeesNoAttempt(t *testing.T) {
+	var buf bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	srv := remember(reply(503, ""), aDeleted)
+
+	_, err := deleteA(t.Context(), srv.client(t, memoryplugin.WithLogger(logger), memoryplugin.WithBackoff(0, 0)))
+
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(buf.String(), "\n"), "the retry and nothing else")
+	assert.Contains(t, buf.String(), "level=WARN")
+}
+
+// contextHandler is a handler that sees the context of a line, as tracing does.
+type contextHandler struct {
+	slog.Handler
+	saw func(context.Context)
+}
+
+func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.saw(ctx)
+	return nil
+}
+
+func TestALineIsLoggedWithTheContextOfTheCall(t *testing.T) {
+	type traceKey struct{}
+	var seen []any
+	logger := slog.New(contextHandler{slog.NewTextHandler(&bytes.Buffer{}, nil), func(ctx context.Context) {
+		seen = append(seen, ctx.Value(traceKey{}))
+	}})
+	client := once(t, remember(reply(503, "")), memoryplugin.WithLogger(logger))
+
+	_, err := deleteA(context.WithValue(t.Context(), traceKey{}, "trace-1"), client)
+
+	require.Error(t, err)
+	assert.Equal(t, []any{"trace-1"}, seen)
+}
+
+func TestTheLogNeverHasAHeaderAnIDTheKeyOrAWordOfAReply(t *testing.T) {
+	words := "conv-secret some-word " + testKey
 	ids := []string{"conv-secret"}
 	for name, call := range map[string]func(*testing.T, memoryplugin.Option) error{
 		"a reply": func(t *testing.T, logger memoryplugin.Option) error {
-			srv := remember(reply(503, words, "X-Request-Id", "header-value"))
+			srv := remember(reply(503, words, "X-Other", "header-value"))
+			_, err := srv.client(t, logger).DeleteConversations(t.Context(), ids)
+			return err
+		},
+		"a redirect": func(t *testing.T, logger memoryplugin.Option) error {
+			srv := remember(reply(302, words, "Location", "/header-value"))
 			_, err := srv.client(t, logger).DeleteConversations(t.Context(), ids)
 			return err
 		},
@@ -182,22 +267,33 @@ func TestTheLogNeverHasAHeaderAnIDOrTheKey(t *testing.T) {
 			_, err = client.DeleteConversations(ctx, ids)
 			return err
 		},
-		"an answer of no sense": func(t *testing.T, logger memoryplugin.Option) error {
+		"an answer of another shape": func(t *testing.T, logger memoryplugin.Option) error {
 			_, err := remember(reply(503, ""), reply(200, words)).client(t, logger).DeleteConversations(t.Context(), ids)
 			return err
 		},
+		"an answer that contradicts itself": func(t *testing.T, logger memoryplugin.Option) error {
+			srv := remember(reply(200, `{"deleted":["conv-secret","some-word"],"error":"some-word"}`))
+			_, err := srv.client(t, logger).DeleteConversations(t.Context(), ids)
+			return err
+		},
+		"a status that is not documented": func(t *testing.T, logger memoryplugin.Option) error {
+			_, err := remember(reply(202, words)).client(t, logger).DeleteConversations(t.Context(), ids)
+			return err
+		},
+		"batches that fail in a row": func(t *testing.T, logger memoryplugin.Option) error {
+			client := remember(reply(503, words, "X-Other", "header-value")).client(t, logger)
+			options := memoryplugin.BatchOptions{Size: 1, Concurrency: 1}
+			_, err := client.DeleteConversationsInBatches(t.Context(), []string{"conv-secret", "2", "3", "4", "5", "6", "7"}, options)
+			return err
+		},
 		"a transport's error": func(t *testing.T, logger memoryplugin.Option) error {
-			client := newClient(t, "http://localhost", logger, memoryplugin.WithHTTPClient(&http.Client{
-				Transport: transport(func(*http.Request) (*http.Response, error) { return nil, errors.New(testKey + " is bad") }),
-			}))
-			_, err := client.DeleteConversations(t.Context(), ids)
+			failing := transport(func(*http.Request) (*http.Response, error) { return nil, errors.New(testKey + " is bad") })
+			_, err := newClient(t, "http://localhost", logger, through(failing)).DeleteConversations(t.Context(), ids)
 			return err
 		},
 		"a limiter's error": func(t *testing.T, logger memoryplugin.Option) error {
-			client := remember(aDeleted).client(t, logger, memoryplugin.WithLimiter(limiter(func(context.Context) error {
-				return errors.New(testKey + " is bad")
-			})))
-			_, err := client.DeleteConversations(t.Context(), ids)
+			failing := limiterFunc(func(context.Context) error { return errors.New(testKey + " is bad") })
+			_, err := remember(aDeleted).client(t, logger, memoryplugin.WithLimiter(failing)).DeleteConversations(t.Context(), ids)
 			return err
 		},
 		"a context's cause": func(t *testing.T, logger memoryplugin.Option) error {
@@ -217,7 +313,7 @@ func TestTheLogNeverHasAHeaderAnIDOrTheKey(t *testing.T) {
 
 				require.Error(t, err)
 				require.NotEmpty(t, buf.String())
-				for _, secret := range []string{testKey, "conv-secret", "header-value", "Authorization"} {
+				for _, secret := range []string{testKey, "conv-secret", "some-word", "header-value", "Authorization"} {
 					assert.NotContains(t, buf.String(), secret)
 				}
 			})

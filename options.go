@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ type config struct {
 	insecureHTTP   bool
 	httpClient     *http.Client
 	product        string
+	header         http.Header
 	maxRetries     int
 	backoff        backoff
 	maxRetryAfter  time.Duration
@@ -31,6 +33,7 @@ type config struct {
 func defaultConfig() *config {
 	return &config{
 		baseURL:        DefaultBaseURL,
+		header:         http.Header{},
 		maxRetries:     4,
 		backoff:        backoff{min: 500 * time.Millisecond, max: 30 * time.Second},
 		maxRetryAfter:  time.Minute,
@@ -38,14 +41,37 @@ func defaultConfig() *config {
 	}
 }
 
+// transport returns the caller's, which is called directly: an http.Client fails
+// on a redirect whose Location it can't parse, even if told not to follow it.
+func (c *config) transport() http.RoundTripper {
+	switch {
+	case c.httpClient == nil:
+		return NewTransport()
+	case c.httpClient.Transport == nil:
+		return http.DefaultTransport
+	}
+	return c.httpClient.Transport
+}
+
+// shorterTimeout returns the bound of an attempt, which is 0 if there is none.
+func (c *config) shorterTimeout() time.Duration {
+	if c.httpClient == nil || c.httpClient.Timeout <= 0 {
+		return c.attemptTimeout
+	}
+	if c.attemptTimeout == 0 {
+		return c.httpClient.Timeout
+	}
+	return min(c.attemptTimeout, c.httpClient.Timeout)
+}
+
 // Option changes one setting of a [Client]. Options are applied in order, so
-// the last of two equal ones counts. One that can't be used makes [NewClient]
-// return an error that is [ErrInvalidArgument].
+// the last of two equal ones counts. If one can't be used, [NewClient] returns
+// an error that is [ErrInvalidArgument].
 type Option func(*config) error
 
-// Limiter delays attempts. Wait returns nil when one more attempt may be made,
-// or an error, which ends the call. A *rate.Limiter of golang.org/x/time/rate
-// is one. Wait must be safe for concurrent use, and return when the context ends.
+// Limiter delays attempts. Wait returns nil once another attempt may be made, or
+// an error, which ends the call. A *rate.Limiter of golang.org/x/time/rate is
+// one. Wait must be safe for concurrent use, and return when its context ends.
 type Limiter interface {
 	Wait(context.Context) error
 }
@@ -72,15 +98,14 @@ func WithInsecureHTTP() Option {
 	}
 }
 
-// WithHTTPClient sends through hc's Transport: for proxies, tracing or TLS
-// settings. A nil Transport is [http.DefaultTransport], as it is for hc itself.
-// hc's Timeout, if any, bounds each attempt as well. Its CheckRedirect and Jar
-// are not used: a redirect is never followed. hc is read once, by [NewClient];
-// it is never changed, and its idle connections are never closed.
-//
-// Without this option the Client has a transport of its own, which honours
-// HTTPS_PROXY, HTTP_PROXY and NO_PROXY, speaks HTTP/2 where the server does,
-// and closes a connection that was idle for 4 seconds.
+// WithHTTPClient sends through hc's Transport, for proxies, tracing or TLS
+// settings; see [NewTransport] for one to start from. A nil Transport is
+// [http.DefaultTransport], as it is for hc itself. hc's Timeout, if any, bounds
+// each attempt as well. Its CheckRedirect and Jar are not used: a redirect is
+// never followed. The transport should not send a request again by itself: that
+// is noticed, and accounted for, only if it is to the same address. hc is read
+// once, by [NewClient]; it is never changed, and its idle connections are never
+// closed. Without this option the Client has a transport of its own.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {
 		if hc == nil {
@@ -106,6 +131,41 @@ func WithUserAgent(product string) Option {
 	}
 }
 
+// WithHeader sends a header with every request, for gateways that want one. It
+// is not for headers that the SDK or HTTP itself sets: Authorization, Accept,
+// Accept-*, Content-*, Host, User-Agent, Connection, Transfer-Encoding, Trailer
+// and Expect are refused, as are a name that is no token and a value with a
+// control character. The last of two values for one name counts.
+func WithHeader(name, value string) Option {
+	return func(c *config) error {
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !isToken(name):
+			return fmt.Errorf("the header name %s is not a token", quote(name))
+		case isReserved(canonical):
+			return fmt.Errorf("the header %s is set by the SDK", canonical)
+		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == '\x7f' }):
+			return fmt.Errorf("the value of the header %s has a control character", canonical)
+		}
+		c.header[canonical] = []string{value}
+		return nil
+	}
+}
+
+func isToken(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}
+
+func isReserved(canonical string) bool {
+	switch canonical {
+	case "Authorization", "Accept", "Host", "User-Agent", "Connection", "Transfer-Encoding", "Trailer", "Expect":
+		return true
+	}
+	return strings.HasPrefix(canonical, "Accept-") || strings.HasPrefix(canonical, "Content-")
+}
+
 // WithMaxRetries sets how many more attempts may follow the first one of a
 // call. The default is 4; 0 turns retries off.
 func WithMaxRetries(n int) Option {
@@ -118,10 +178,11 @@ func WithMaxRetries(n int) Option {
 	}
 }
 
-// WithBackoff sets the bounds of the wait between attempts. Before the n-th
-// retry a call waits a random time between 0 and min·2ⁿ⁻¹, or max where that is
-// less (exponential backoff with full jitter). The defaults are 500 ms and
-// 30 s. Two zeros retry without a wait.
+// WithBackoff sets how long a call waits between attempts: exponential backoff
+// with full jitter. Before the n-th retry it waits a random time between 0 and
+// min·2ⁿ⁻¹, or max if that is less. So min bounds the ceiling of the first wait,
+// not the wait itself. The defaults are 500 ms and 30 s. Two zeros retry without
+// a wait.
 func WithBackoff(min, max time.Duration) Option {
 	return func(c *config) error {
 		if min < 0 || max < min {
@@ -133,7 +194,7 @@ func WithBackoff(min, max time.Duration) Option {
 }
 
 // WithMaxRetryAfter sets the longest Retry-After that is obeyed. A reply that
-// asks for more ends its call at once, since an earlier try would be refused.
+// asks for more ends its call at once, since an earlier attempt would be refused.
 // The default is 60 s; with 0 every Retry-After ends the call.
 func WithMaxRetryAfter(d time.Duration) Option {
 	return func(c *config) error {
@@ -147,20 +208,23 @@ func WithMaxRetryAfter(d time.Duration) Option {
 
 // WithAttemptTimeout bounds one attempt, from connecting to the end of the
 // reply's body. The waits between attempts and for a [Limiter] are outside it;
-// a context bounds the whole call. The default is 60 s; 0 means no bound.
+// to bound a whole call, give its context a deadline. The default is 60 s; 0
+// means no bound.
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(c *config) error {
 		if d < 0 {
-			return fmt.Errorf("the attempt's time-out is negative: %v", d)
+			return fmt.Errorf("the attempt's timeout is negative: %v", d)
 		}
 		c.attemptTimeout = d
 		return nil
 	}
 }
 
-// WithLogger logs to l: each attempt at level Debug, each retry and each call
-// that was given up at level Warn, with method, path, attempt, status and wait,
-// but never a header or an id. Without it the SDK logs nothing.
+// WithLogger logs to l: each attempt at level Debug, with its duration; each
+// retry, each wait for a Retry-After that another call was told, and each call
+// that was given up at level Warn. A line has method, path, attempt, status,
+// request id, wait and error, if there is one, but never a header, an id or a
+// word of a reply's body. Without this option the SDK logs nothing.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil {
@@ -171,8 +235,8 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithLimiter waits on l before every attempt, retries included. An error of
-// l ends the call. Without it attempts are not limited.
+// WithLimiter waits on l before every attempt, retries included. If l returns an
+// error, the call ends. Without this option attempts are not limited.
 func WithLimiter(l Limiter) Option {
 	return func(c *config) error {
 		if v := reflect.ValueOf(l); !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil() {
@@ -183,46 +247,35 @@ func WithLimiter(l Limiter) Option {
 	}
 }
 
-// checkAPIKey says what keeps key from being sent in a header, without
-// repeating any of it.
-func checkAPIKey(key string) error {
-	if strings.TrimSpace(key) == "" {
-		return errors.New("the API key is empty")
-	}
-	if strings.TrimRight(key, "\r\n") != key {
-		return errors.New("the API key ends with a newline: trim it if it was read from a file")
-	}
-	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("the API key has a space, a control or a non-ASCII character: was it read from a file, or copied with its surroundings?")
-	}
-	return nil
-}
-
 // parseBaseURL returns rawURL without a slash at its end. Its errors don't
 // repeat rawURL, which may hold a password.
-func parseBaseURL(rawURL string, insecureHTTP bool) (string, error) {
-	u, err := url.Parse(rawURL)
+func parseBaseURL(rawURL string, insecureHTTP bool) (*url.URL, error) {
+	if strings.ContainsFunc(rawURL, func(r rune) bool { return r <= ' ' || r == '\x7f' }) {
+		return nil, errors.New("the base URL has a space, a newline or another control character: was it read from a file?")
+	}
+	u, err := url.Parse(strings.TrimRight(rawURL, "/"))
 	if err != nil {
-		return "", errors.New("the base URL can't be parsed")
+		return nil, errors.New("the base URL can't be parsed")
 	}
 	port, err := strconv.Atoi(u.Port())
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return "", errors.New("the base URL must begin with https:// (or http:// for loopback)")
+		return nil, errors.New("the base URL must begin with https:// (or http:// for loopback)")
 	case u.Hostname() == "":
-		return "", errors.New("the base URL has no host")
-	case u.Port() != "" && (err != nil || port > 65535):
-		return "", errors.New("the base URL's port is not a number up to 65535")
+		return nil, errors.New("the base URL has no host")
+	case u.Port() != "" && (err != nil || port > math.MaxUint16):
+		return nil, errors.New("the base URL's port is not a number up to 65535")
 	case u.User != nil:
-		return "", errors.New("the base URL has user info")
+		return nil, errors.New("the base URL has user info")
 	case strings.ContainsAny(rawURL, "?#"):
-		return "", errors.New("the base URL has a query or a fragment")
+		return nil, errors.New("the base URL has a query or a fragment")
 	case u.Scheme == "http" && !insecureHTTP && !isLoopback(u.Hostname()):
-		return "", errors.New("the base URL would send the API key in the clear: use https, or WithInsecureHTTP")
+		return nil, errors.New("the base URL would send the API key in the clear: use https, or WithInsecureHTTP")
 	}
-	return strings.TrimRight(u.String(), "/"), nil
+	return u, nil
 }
 
 func isLoopback(host string) bool {
-	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
+	// EqualFold would take a long s for an s.
+	return strings.ToLower(host) == "localhost" || net.ParseIP(host).IsLoopback()
 }

@@ -2,8 +2,6 @@ package memoryplugin_test
 
 import (
 	"context"
-	"errors"
-	"log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,14 +17,16 @@ import (
 )
 
 // Whoever copies from the README must get what compiles: each of its Go snippets
-// stands in a test file, this one or another, line by line.
+// stands in a test file or in an example, line by line.
 func TestEverySnippetOfTheREADMEIsCompiled(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	tests, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)
+	examples, err := filepath.Glob("examples/*/*.go")
+	require.NoError(t, err)
 	var compiled strings.Builder
-	for _, name := range tests {
+	for _, name := range append(tests, examples...) {
 		source, err := os.ReadFile(name)
 		require.NoError(t, err)
 		compiled.WriteString(unindented(string(source)))
@@ -46,29 +46,6 @@ func unindented(source string) string {
 	return strings.Join(lines, "\n")
 }
 
-func deleteTwo(ctx context.Context) error {
-	client, err := memoryplugin.NewClient(os.Getenv("MEMORYPLUGIN_API_KEY"))
-	if err != nil {
-		return err
-	}
-	result, err := client.DeleteConversations(ctx, []string{"conv-id-1", "conv-id-2"})
-	log.Print(result)
-	return err
-}
-
-func logReply(err error) {
-	if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok {
-		log.Println(reply.StatusCode, reply.Message, reply.RequestID)
-	}
-}
-
-func TestTheREADMEsFirstSnippetNeedsAKey(t *testing.T) {
-	t.Setenv("MEMORYPLUGIN_API_KEY", "")
-	err := deleteTwo(t.Context())
-	assert.ErrorIs(t, err, memoryplugin.ErrInvalidArgument)
-	logReply(err)
-}
-
 func forgetUser(ctx context.Context, client *memoryplugin.Client) error {
 	_, err := client.DeleteConversations(ctx, []string{"conv-1", "conv-2"})
 	return err
@@ -80,7 +57,6 @@ func TestForgetUser(t *testing.T) {
 	srv.FailNext(memoryplugintest.Fault{Status: http.StatusServiceUnavailable})
 
 	err := forgetUser(t.Context(), srv.Client()) // your code
-
 	require.NoError(t, err)
 	require.Empty(t, srv.Conversations())
 }

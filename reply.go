@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
+	"regexp"
 	"strconv"
 	"unicode/utf8"
 )
@@ -14,219 +17,183 @@ type deletionReply struct {
 	listed  bool     // it has "deleted", and not null
 	deleted [][]byte // the ids that it lists
 	counted bool     // it has "count"
-	count   int
+	count   int      // the nearest int
+	failure []byte   // its "error", if that says something
+}
+
+// confirmsAll reports whether body says to the letter that the ids in list, the
+// JSON of their list as it was sent, are deleted. Nearly every answer does.
+func confirmsAll(body, list []byte, n int) bool {
+	body, found := bytes.CutPrefix(body, []byte(`{"deleted":`))
+	if !found || !bytes.HasPrefix(body, list) {
+		return false
+	}
+	return string(body[len(list):]) == `,"count":`+strconv.Itoa(n)+`}`
 }
 
 // readDeletion reads body to the letter, since nothing brings back what it
-// confirms: where the names or types differ from what the API documents, a
-// property of the two occurs twice, or an id can't be read without loss, it is
-// an error. The ids are views of body where they can be; expected is their
-// probable number.
-func readDeletion(body []byte, expected int) (*deletionReply, error) {
-	if !utf8.Valid(body) {
-		return nil, errors.New("its body is not valid UTF-8")
-	}
-	if reply, ok := readPlainDeletion(body, expected); ok {
-		return reply, nil
+// confirms. If a name or a type is not as documented, a property occurs twice, or
+// an id can't be read without loss, it is an error. So is a list of more than
+// twice the n ids that were requested, which could take any amount of memory.
+func readDeletion(body []byte, n int) (*deletionReply, error) {
+	if err := checkObject(body); err != nil {
+		return nil, err
 	}
 	reply := &deletionReply{}
-	err := readObject(body, func(name string, value json.RawMessage) error {
-		switch {
-		case name == "deleted" && reply.deleted != nil, name == "count" && reply.counted:
-			return fmt.Errorf("%q occurs twice", name)
-		case name == "deleted":
-			return reply.readDeleted(value)
-		case name == "count":
-			return reply.readCount(value)
+	seen := map[string]bool{}
+	for name, value := range properties(body) {
+		if (name == "deleted" || name == "count") && seen[name] {
+			return nil, fmt.Errorf("%q occurs twice", name)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		if err := reply.read(name, value, n); err != nil {
+			return nil, err
+		}
+		seen[name] = true
 	}
 	return reply, nil
 }
 
-// readDeleted reads the elements one by one, so that a list of something else
-// ends with its first and not in memory.
-func (r *deletionReply) readDeleted(value json.RawMessage) error {
-	r.deleted = [][]byte{} // Not nil even for null: it has occurred.
+// checkObject says what keeps body from being a JSON object in UTF-8.
+func checkObject(body []byte) error {
+	var object json.RawMessage
+	switch {
+	case !utf8.Valid(body):
+		return errors.New("it is not valid UTF-8")
+	case json.Valid(body) && bytes.TrimSpace(body)[0] == '{':
+		return nil
+	case json.NewDecoder(bytes.NewReader(body)).Decode(&object) == io.ErrUnexpectedEOF:
+		return errors.New("the JSON of the reply ends early")
+	}
+	return errors.New("it is not a JSON object")
+}
+
+func (r *deletionReply) read(name string, value []byte, n int) error {
+	switch name {
+	case "deleted":
+		return r.readDeleted(value, n)
+	case "count":
+		count, err := strconv.Atoi(string(value))
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
+			return errors.New(`"count" is not a whole number`)
+		}
+		r.counted, r.count = true, count
+	case "error":
+		if text := string(value); text == "null" || text == `""` {
+			return nil
+		}
+		if r.failure = value; value[0] == '"' {
+			r.failure, _ = readString(value)
+		}
+	}
+	return nil
+}
+
+func (r *deletionReply) readDeleted(value []byte, n int) error {
 	if string(value) == "null" {
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(value))
-	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
+	if value[0] != '[' {
 		return errors.New(`"deleted" is not a list`)
 	}
 	r.listed = true
-	for dec.More() {
-		var raw json.RawMessage
-		var id *string
-		if err := dec.Decode(&raw); err != nil {
+	r.deleted = make([][]byte, 0, n)
+	for element := range elements(value) {
+		id, err := readID(element)
+		if err != nil {
 			return err
 		}
-		if err := json.Unmarshal(raw, &id); err != nil || id == nil {
-			return errors.New(`"deleted" lists something that is not a string`)
+		if len(r.deleted) == 2*n {
+			return errors.New(`"deleted" lists more than twice as many ids as were requested`)
 		}
-		if hasHalfSurrogate(raw) {
-			return errors.New("an id has half of a surrogate pair")
-		}
-		r.deleted = append(r.deleted, []byte(*id))
+		r.deleted = append(r.deleted, id)
 	}
 	return nil
 }
 
-func (r *deletionReply) readCount(value json.RawMessage) error {
-	r.counted = true
-	count, err := strconv.Atoi(string(value)) // json.Unmarshal takes null for a number.
-	if err != nil {
-		return errors.New(`"count" is not a whole number`)
+// wholeRunes matches a JSON string that has no half of a surrogate pair.
+var wholeRunes = regexp.MustCompile(`^(?:[^\\]|\\[^u]|\\u[^dD]...|\\u[dD][0-7]..|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*$`)
+
+// readID reads a JSON string without loss. For half of a surrogate pair,
+// encoding/json reads U+FFFD.
+func readID(value []byte) ([]byte, error) {
+	if value[0] != '"' {
+		return nil, errors.New(`"deleted" lists something that is not a string`)
 	}
-	r.count = count
-	return nil
+	id, escaped := readString(value)
+	if escaped && bytes.Contains(id, []byte("\ufffd")) && !wholeRunes.Match(value) {
+		return nil, errors.New("an id can't be read without loss")
+	}
+	return id, nil
 }
 
-// hasHalfSurrogate reports whether a valid JSON string escapes half of a
-// surrogate pair, for which encoding/json reads U+FFFD.
-func hasHalfSurrogate(s []byte) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' {
-			continue
-		}
-		i++
-		if s[i] != 'u' {
-			continue
-		}
-		switch unit := hexUnit(s[i+1:]); {
-		case unit >= 0xDC00 && unit <= 0xDFFF:
-			return true
-		case unit >= 0xD800 && unit <= 0xDBFF:
-			low := s[i+5:]
-			if !bytes.HasPrefix(low, []byte(`\u`)) || hexUnit(low[2:]) < 0xDC00 || hexUnit(low[2:]) > 0xDFFF {
-				return true
+// readString reads a JSON string that is known to be valid.
+func readString(value []byte) (text []byte, escaped bool) {
+	if bytes.IndexByte(value, '\\') < 0 {
+		return value[1 : len(value)-1], false
+	}
+	var s string
+	_ = json.Unmarshal(value, &s)
+	return []byte(s), true
+}
+
+// properties yields the names and values of a JSON object that is known to be valid.
+func properties(object []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for property := range elements(bytes.TrimSpace(object)) {
+			end := stringEnd(property)
+			_, value, _ := bytes.Cut(property[end:], []byte(":"))
+			name, _ := readString(property[:end])
+			if !yield(string(name), bytes.TrimSpace(value)) {
+				return
 			}
-			i += 6 // Past the low half.
-		}
-	}
-	return false
-}
-
-func hexUnit(s []byte) uint64 {
-	unit, _ := strconv.ParseUint(string(s[:4]), 16, 16)
-	return unit
-}
-
-// readPlainDeletion reads what nearly every reply is: the two properties alone,
-// ids without escapes, a number of digits. It is a third of a call's time with
-// 100 ids otherwise. Whatever else it meets, even if it is wrong, is not plain.
-func readPlainDeletion(body []byte, expected int) (*deletionReply, bool) {
-	s := scanner(body)
-	reply := &deletionReply{}
-	if !s.next('{') {
-		return nil, false
-	}
-	for {
-		name, ok := s.plainString()
-		if !ok || !s.next(':') {
-			return nil, false
-		}
-		switch {
-		case string(name) == "deleted" && !reply.listed:
-			reply.listed = true
-			reply.deleted, ok = s.plainStrings(expected)
-		case string(name) == "count" && !reply.counted:
-			reply.counted = true
-			reply.count, ok = s.digits()
-		default:
-			ok = false
-		}
-		if !ok {
-			return nil, false
-		}
-		if !s.next(',') {
-			break
-		}
-	}
-	return reply, s.next('}') && s.end()
-}
-
-// scanner is what is left of a JSON text to read.
-type scanner []byte
-
-func (s *scanner) skipSpace() {
-	text, i := *s, 0
-	for i < len(text) && (text[i] == ' ' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t') {
-		i++
-	}
-	*s = text[i:]
-}
-
-// next takes b, if that comes next.
-func (s *scanner) next(b byte) bool {
-	s.skipSpace()
-	if len(*s) == 0 || (*s)[0] != b {
-		return false
-	}
-	*s = (*s)[1:]
-	return true
-}
-
-func (s *scanner) end() bool {
-	s.skipSpace()
-	return len(*s) == 0
-}
-
-// plainString takes a string that stands for itself.
-func (s *scanner) plainString() ([]byte, bool) {
-	if !s.next('"') {
-		return nil, false
-	}
-	end := bytes.IndexByte(*s, '"')
-	if end < 0 {
-		return nil, false
-	}
-	text := (*s)[:end]
-	for _, b := range text {
-		if b < ' ' || b == '\\' {
-			return nil, false
-		}
-	}
-	*s = (*s)[end+1:]
-	return text, true
-}
-
-func (s *scanner) plainStrings(expected int) ([][]byte, bool) {
-	if !s.next('[') {
-		return nil, false
-	}
-	if s.next(']') {
-		return nil, true
-	}
-	texts := make([][]byte, 0, expected)
-	for {
-		text, ok := s.plainString()
-		if !ok {
-			return nil, false
-		}
-		texts = append(texts, text)
-		if !s.next(',') {
-			return texts, s.next(']')
 		}
 	}
 }
 
-// digits takes a number that is surely an int.
-func (s *scanner) digits() (int, bool) {
-	s.skipSpace()
-	n := 0
-	for n < len(*s) && (*s)[n] >= '0' && (*s)[n] <= '9' {
-		n++
+// elements yields what stands between the commas of a JSON list or object that
+// is known to be valid.
+func elements(list []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		rest := bytes.TrimSpace(list[1 : len(list)-1])
+		for len(rest) > 0 {
+			end := elementEnd(rest)
+			if !yield(bytes.TrimSpace(rest[:end])) {
+				return
+			}
+			rest = bytes.TrimSpace(rest[min(end+1, len(rest)):])
+		}
 	}
-	text := (*s)[:n]
-	if n == 0 || n > 9 || n > 1 && text[0] == '0' {
-		return 0, false
+}
+
+// elementEnd returns the index of the first comma that is neither in a string nor
+// in a nested list or object, or the length of text.
+func elementEnd(text []byte) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i += stringEnd(text[i:]) - 1
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
 	}
-	*s = (*s)[n:]
-	number, err := strconv.Atoi(string(text))
-	return number, err == nil
+	return len(text)
+}
+
+// stringEnd returns the length of the JSON string that text begins with.
+func stringEnd(text []byte) int {
+	for i := 1; ; i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
 }

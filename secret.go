@@ -2,73 +2,86 @@ package memoryplugin
 
 import (
 	"encoding/json"
-	"fmt"
 	"html"
+	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// secret returns the API key, and the pattern of it as it is or as JSON, a URL,
-// HTML or Go code may write it. It is a func because fmt prints what it finds in any
-// field of a struct, exported or not, but not what a closure holds.
-type secret func() (key string, written *regexp.Regexp)
+// secret returns the API key and the ways in which a server may write it. It is
+// a func, because fmt and other printers show every field of a struct, exported
+// or not, but not what a closure holds.
+type secret func() (forms []string)
 
 func newSecret(key string) secret {
-	var text, decimals, hexes []string
-	for _, c := range []byte(key) {
-		text = append(text, anyEscape(c))
-		decimals = append(decimals, fmt.Sprint(c))
-		hexes = append(hexes, fmt.Sprintf("0x%x", c))
-	}
-	pattern := regexp.MustCompile(strings.Join([]string{
-		strings.Join(text, ""), strings.Join(decimals, " "), strings.Join(hexes, ", "), // The latter as fmt prints bytes.
-	}, "|"))
-	return func() (string, *regexp.Regexp) { return key, pattern }
+	forms := writtenForms(key)
+	return func() []string { return forms }
 }
 
-// anyEscape is a pattern of the ways in which c may be written.
-func anyEscape(c byte) string {
-	return fmt.Sprintf(`(?:\\*%s|(?i:\\+u00%02x|\\+x%02x|%%%02x|&#x0*%x;)|&#0*%d;|%s)`,
-		regexp.QuoteMeta(string(c)), c, c, c, c, c, regexp.QuoteMeta(html.EscapeString(string(c))))
+var (
+	percentEscape = regexp.MustCompile(`%[0-9A-F]{2}`)
+	unicodeEscape = regexp.MustCompile(`\\u[0-9a-f]{4}`)
+	namedQuotes   = strings.NewReplacer("&#34;", "&quot;", "&#39;", "&apos;")
+	dotNETJSON    = strings.NewReplacer(
+		`\`, `\\`, `"`, `\u0022`, "&", `\u0026`, "'", `\u0027`, "+", `\u002B`, "<", `\u003C`, ">", `\u003E`, "`", `\u0060`)
+)
+
+// writtenForms returns key as it is, and as JSON, a URL or HTML may escape it,
+// the longest first. Nearly every key has nothing to escape, and so one form.
+func writtenForms(key string) []string {
+	short := strings.Trim(strconv.Quote(key), `"`)
+	long, _ := json.Marshal(key) // With < > & as \u003c.
+	json := strings.Trim(string(long), `"`)
+	query, path := url.QueryEscape(key), url.PathEscape(key)
+	markup := html.EscapeString(key)
+	forms := []string{
+		key, short, strings.ReplaceAll(short, "/", `\/`),
+		json, unicodeEscape.ReplaceAllStringFunc(json, func(s string) string { return `\u` + strings.ToUpper(s[2:]) }), dotNETJSON.Replace(key),
+		query, percentEscape.ReplaceAllStringFunc(query, strings.ToLower),
+		path, percentEscape.ReplaceAllStringFunc(path, strings.ToLower),
+		markup, namedQuotes.Replace(markup),
+	}
+	slices.SortFunc(forms, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Compact(forms)
 }
 
 // strike replaces the key by as many asterisks: the length stays, so that a
 // text can be cut after it at a place that was chosen before.
 func (s secret) strike(text string) string {
-	key, written := s()
-	if !strings.ContainsAny(text, `\%&, `) { // Nothing is escaped, which saves the slow search.
-		if !strings.Contains(text, key) {
-			return text
+	for _, form := range s() {
+		if strings.Contains(text, form) {
+			text = strings.ReplaceAll(text, form, strings.Repeat("*", len(form)))
 		}
-		return strings.ReplaceAll(text, key, strings.Repeat("*", len(key)))
 	}
-	return written.ReplaceAllStringFunc(text, func(found string) string { return strings.Repeat("*", len(found)) })
+	return text
 }
 
-// strikeName is strike for the name of a header, of which net/http changes the case.
-func (s secret) strikeName(name string) string {
-	key, _ := s()
-	if strings.Contains(strings.ToLower(name), strings.ToLower(key)) {
-		return strings.Repeat("*", len(name))
-	}
-	return s.strike(name)
+// quote quotes text from a server, without the key.
+func (s secret) quote(text []byte) string {
+	return quote(s.strike(string(text[:min(len(text), maxErrorBody)]))) // More than is quoted, for a key across the cut.
 }
 
-// isIn reports whether value, or an error that it wraps, prints the key.
-func (s secret) isIn(value any) bool {
-	if value == nil {
-		return false
+// strikeHeader returns a copy of h without the key, not even in a name, of which
+// net/http changes the case.
+func (s secret) strikeHeader(h http.Header) http.Header {
+	struck := make(http.Header, len(h))
+	for name, values := range h {
+		for _, form := range s() {
+			if strings.Contains(strings.ToLower(name), strings.ToLower(form)) {
+				name = strings.Repeat("*", len(name))
+			}
+		}
+		for _, value := range values {
+			struck[name] = append(struck[name], s.strike(value))
+		}
 	}
-	marshalled, _ := json.Marshal(value) // It goes where fmt does not: behind pointers.
-	if _, written := s(); written.MatchString(fmt.Sprintf("%s %+v %#v %s", value, value, value, marshalled)) {
-		return true
-	}
-	switch err := value.(type) {
-	case interface{ Unwrap() error }:
-		return s.isIn(err.Unwrap())
-	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(err.Unwrap(), func(err error) bool { return s.isIn(err) })
-	}
-	return false
+	return struck
 }

@@ -9,10 +9,11 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -38,6 +39,24 @@ func debugLogger(w io.Writer) memoryplugin.Option {
 	return memoryplugin.WithLogger(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})))
 }
 
+// keyForms are the ways in which a server's reply, or an error, writes a key.
+var keyForms = map[string]func(key string) string{
+	"as it is":           func(key string) string { return key },
+	"JSON of JavaScript": strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace,
+	"JSON of Go":         func(key string) string { text, _ := json.Marshal(key); return string(text[1 : len(text)-1]) },
+	"JSON of PHP":        strings.NewReplacer(`\`, `\\`, `"`, `\"`, `/`, `\/`).Replace,
+	"JSON of .NET":       strings.NewReplacer(`\`, `\\`, `"`, `\u0022`, `<`, `\u003C`, `>`, `\u003E`, `&`, `\u0026`, `'`, `\u0027`, `+`, `\u002B`).Replace,
+	"query":              url.QueryEscape,
+	"path":               url.PathEscape,
+	"URL of lower case":  func(key string) string { return lowerEscapes(url.QueryEscape(key)) },
+	"HTML":               html.EscapeString,
+	"XML":                strings.NewReplacer("<", "&lt;", ">", "&gt;", "&", "&amp;", `"`, "&quot;", "'", "&apos;").Replace,
+}
+
+func lowerEscapes(text string) string {
+	return strings.NewReplacer("%2F", "%2f", "%5C", "%5c", "%3C", "%3c", "%3E", "%3e", "%2B", "%2b", "%3D", "%3d").Replace(text)
+}
+
 // requireHidden checks that no way of printing values shows key.
 func requireHidden(t *testing.T, key string, values ...any) {
 	t.Helper()
@@ -59,31 +78,14 @@ func requireHidden(t *testing.T, key string, values ...any) {
 		strings.Trim(fmt.Sprint([]byte(key)), "[]"),
 		strings.Trim(fmt.Sprintf("%#v", []byte(key)), "[]byte{}"),
 	}
-	for _, encode := range keyEncodings {
-		shown = append(shown, encode(key))
+	for _, write := range keyForms {
+		shown = append(shown, write(key))
 	}
 	for line := range strings.Lines(out.String()) {
 		for _, form := range shown {
 			require.NotContains(t, line, form)
 		}
 	}
-}
-
-// keyEncodings are ways in which a server's reply, or an error, writes a text.
-var keyEncodings = map[string]func(key string) string{
-	"as it is":          func(key string) string { return key },
-	"Go string":         func(key string) string { quoted := strconv.Quote(key); return quoted[1 : len(quoted)-1] },
-	"JSON of Go":        func(key string) string { text, _ := json.Marshal(key); return string(text[1 : len(text)-1]) },
-	"JSON of PHP":       strings.NewReplacer(`\`, `\\`, `"`, `\"`, `/`, `\/`).Replace,
-	"JSON of .NET":      strings.NewReplacer(`\`, `\\`, `"`, `\u0022`, `<`, `\u003C`, `>`, `\u003E`, `&`, `\u0026`, `'`, `\u0027`, `+`, `\u002B`).Replace,
-	"query":             url.QueryEscape,
-	"path":              url.PathEscape,
-	"URL of lower case": func(key string) string { return lowerEscapes(url.QueryEscape(key)) },
-	"HTML":              html.EscapeString,
-}
-
-func lowerEscapes(text string) string {
-	return strings.NewReplacer("%2F", "%2f", "%5C", "%5c", "%3C", "%3c", "%3E", "%3e", "%2B", "%2b", "%3D", "%3d").Replace(text)
 }
 
 func TestAClientHidesItsKey(t *testing.T) {
@@ -94,34 +96,45 @@ func TestAClientHidesItsKey(t *testing.T) {
 	}
 }
 
+func TestAClientForAnotherAccountHidesBothKeys(t *testing.T) {
+	first := newKeyClient(t, oddKey, "http://localhost")
+
+	second, err := first.WithAPIKey(testKey)
+
+	require.NoError(t, err)
+	requireHidden(t, oddKey, second, *second)
+	requireHidden(t, testKey, second, *second)
+}
+
 func TestAnEchoedKeyIsStruckFromWhateverAReplySays(t *testing.T) {
-	for way, encode := range keyEncodings {
-		echo := encode(oddKey)
+	for way, write := range keyForms {
+		echo := write(oddKey)
 		inJSON := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(echo)
 		for place, step := range map[string]http.HandlerFunc{
-			"the fields":         reply(400, `{"error":"bad key `+inJSON+`","text":"`+inJSON+`"}`),
-			"another property":   reply(400, `{"key":"`+inJSON+`"}`),
-			"a body":             reply(400, `bad key `+echo),
-			"a body of a retry":  reply(503, echo, "X-Request-Id", echo),
-			"the headers":        reply(400, ``, "X-Request-Id", echo, "Via", "x", "Via", `Bearer "`+echo+`"`),
-			"a Location":         reply(302, ``, "Location", "https://example.com/"+echo),
-			"an unwanted status": reply(202, echo, "X-Request-Id", echo),
-			"an answer":          reply(200, `{"count":1,"key":"`+inJSON+`"}`, "X-Request-Id", echo),
-			"no shape":           reply(200, echo),
-			"another shape":      reply(200, `{"deleted":["`+inJSON+`",1]}`),
-			"a strange id":       reply(200, `{"deleted":["`+inJSON+`"]}`),
+			"the fields":             reply(400, `{"error":"bad key `+inJSON+`","text":"`+inJSON+`"}`),
+			"another property":       reply(400, `{"key":"`+inJSON+`"}`),
+			"a body":                 reply(400, `bad key `+echo),
+			"a body of a retry":      reply(503, echo, "X-Request-Id", echo),
+			"the headers":            reply(400, ``, "X-Request-Id", echo, "Via", "x", "Via", `Bearer "`+echo+`"`),
+			"a Location":             reply(302, ``, "Location", "https://example.com/"+echo),
+			"an unwanted status":     reply(202, echo, "X-Request-Id", echo),
+			"an encoding":            reply(200, ``, "Content-Encoding", echo),
+			"an answer":              reply(200, `{"count":1,"key":"`+inJSON+`"}`, "X-Request-Id", echo),
+			"no shape":               reply(200, echo),
+			"another shape":          reply(200, `{"deleted":["`+inJSON+`",1]}`),
+			"a strange id":           reply(200, `{"deleted":["`+inJSON+`"]}`),
+			"the error of an answer": reply(200, `{"deleted":["a"],"error":"`+inJSON+`"}`),
 		} {
 			t.Run(way+" in "+place, func(t *testing.T) {
 				srv := serve(t, step)
 				var log bytes.Buffer
 				client := newKeyClient(t, oddKey, srv.URL, memoryplugin.WithMaxRetries(1), debugLogger(&log))
 
-				result, err := client.DeleteConversations(t.Context(), []string{"a"})
+				result, err := deleteA(t.Context(), client)
 
-				requireTreeHidden(t, oddKey, err)
-				requireHidden(t, oddKey, result, *result, log.String())
+				requireHidden(t, oddKey, err, result, *result, log.String())
 				if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok {
-					requireHidden(t, oddKey, *reply, string(reply.Body))
+					requireHidden(t, oddKey, reply, *reply, string(reply.Body))
 				}
 			})
 		}
@@ -134,7 +147,7 @@ func TestAKeyThatIsEchoedAsTheNameOfAHeaderIsStruck(t *testing.T) {
 	for _, name := range []string{key, "X-" + key, "X" + key + "-Y"} {
 		srv := serve(t, reply(400, ``, name, "x"))
 
-		_, err := newKeyClient(t, key, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+		_, err := deleteA(t.Context(), newKeyClient(t, key, srv.URL))
 
 		var reply *memoryplugin.ErrorResponse
 		require.ErrorAs(t, err, &reply)
@@ -143,27 +156,24 @@ func TestAKeyThatIsEchoedAsTheNameOfAHeaderIsStruck(t *testing.T) {
 	}
 }
 
-// Only the decoded fields show the escaped key.
+// Escapes of JSON hide the key from whoever looks at the body alone.
 func TestAnEchoedKeyIsStruckFromWhatTheFieldsDecodeTo(t *testing.T) {
-	asHTML := html.EscapeString(oddKey)
-	body, err := json.Marshal(map[string]string{"error": "bad key " + asHTML, "text": asHTML})
-	require.NoError(t, err)
-	srv := serve(t, reply(400, string(body)))
+	srv := serve(t, reply(400, `{"error":"bad key \u0073k-test-0123456789abcdef","text":"sk\u002dtest\u002d0123456789abcdef"}`))
 
-	_, err = newKeyClient(t, oddKey, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+	_, err := deleteA(t.Context(), newClient(t, srv.URL))
 
 	var reply *memoryplugin.ErrorResponse
 	require.ErrorAs(t, err, &reply)
-	assert.Contains(t, reply.Message, "bad key ***")
-	requireHidden(t, oddKey, err, reply, *reply)
+	assert.Equal(t, "bad key ************************", reply.Message)
+	assert.Equal(t, "************************", reply.Text)
 }
 
 func TestAKeyAcrossTheCutOfARequestIDLeavesNoPartOfIt(t *testing.T) {
-	for way, encode := range keyEncodings {
-		echo := encode(oddKey)
+	for way, write := range keyForms {
+		echo := write(oddKey)
 		srv := serve(t, reply(200, `{"count":1}`, "X-Request-Id", strings.Repeat("x", 256-10)+echo))
 
-		result, err := newKeyClient(t, oddKey, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+		result, err := deleteA(t.Context(), newKeyClient(t, oddKey, srv.URL))
 
 		require.NoError(t, err)
 		assert.Equal(t, strings.Repeat("x", 256-10)+strings.Repeat("*", 10), result.RequestID, way)
@@ -172,13 +182,13 @@ func TestAKeyAcrossTheCutOfARequestIDLeavesNoPartOfIt(t *testing.T) {
 
 func TestAKeyAcrossTheCutOfABodyLeavesNoPartOfIt(t *testing.T) {
 	const limit = 64 << 10
-	for _, way := range []string{"as it is", "JSON of .NET", "URL of lower case"} {
-		echo := keyEncodings[way](oddKey)
+	for way, write := range keyForms {
+		echo := write(oddKey)
 		for _, before := range []int{1, len(echo) - 1} {
 			t.Run(fmt.Sprintf("%s, %d bytes before it", way, before), func(t *testing.T) {
 				srv := serve(t, reply(400, strings.Repeat("-", limit-before)+echo+"-more"))
 
-				_, err := newKeyClient(t, oddKey, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+				_, err := deleteA(t.Context(), newKeyClient(t, oddKey, srv.URL))
 
 				var reply *memoryplugin.ErrorResponse
 				require.ErrorAs(t, err, &reply)
@@ -189,20 +199,32 @@ func TestAKeyAcrossTheCutOfABodyLeavesNoPartOfIt(t *testing.T) {
 	}
 }
 
-func TestAKeyOfDigitsIsStruckFromTheScore(t *testing.T) {
-	const key = "4815162342"
-	for _, score := range []string{"4815162342", "4815162342.0", "4.815162342e9"} {
-		t.Run(score, func(t *testing.T) {
-			srv := serve(t, reply(400, `{"error":"e","score":`+score+`}`))
+func TestAKeyAcrossTheCutOfAQuoteLeavesNoPartOfIt(t *testing.T) {
+	for name, step := range map[string]http.HandlerFunc{
+		"an error":  reply(400, strings.Repeat("-", 500)+oddKey),
+		"an answer": reply(200, strings.Repeat("-", 500)+oddKey),
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := serve(t, step)
 
-			_, err := newKeyClient(t, key, srv.URL).DeleteConversations(t.Context(), []string{"a"})
+			_, err := deleteA(t.Context(), newKeyClient(t, oddKey, srv.URL))
 
-			var reply *memoryplugin.ErrorResponse
-			require.ErrorAs(t, err, &reply)
-			assert.Equal(t, "e", reply.Message)
-			requireHidden(t, key, *reply, reply.Score, string(reply.Body))
+			assert.ErrorContains(t, err, "---***")
+			assert.NotContains(t, err.Error(), "sk")
 		})
 	}
+}
+
+// A key of digits would come back as the number that the field decodes to.
+func TestAKeyOfDigitsIsStruckFromTheScore(t *testing.T) {
+	const key = "4815162342"
+	srv := serve(t, reply(400, `{"error":"e","score":4815162342}`))
+
+	_, err := deleteA(t.Context(), newKeyClient(t, key, srv.URL))
+
+	var reply *memoryplugin.ErrorResponse
+	require.ErrorAs(t, err, &reply)
+	requireHidden(t, key, err, *reply, reply.Score, string(reply.Body))
 }
 
 // fieldError tells the key only to who looks into it.
@@ -210,108 +232,63 @@ type fieldError struct{ Key string }
 
 func (*fieldError) Error() string { return "field" }
 
-// bytesError holds the key as a body that was received or sent.
-type bytesError struct{ Body []byte }
+// valueError has no pointer that would hide its fields from fmt.
+type valueError struct{ Body []byte }
 
-func (*bytesError) Error() string { return "bytes" }
+func (valueError) Error() string { return "value" }
 
-// pointerError has the key behind a pointer.
-type pointerError struct{ Request *fieldError }
-
-func (*pointerError) Error() string { return "pointer" }
-
-// muteError tells the key only by the error that it wraps.
-type muteError struct{ err error }
-
-func (*muteError) Error() string   { return "mute" }
-func (e *muteError) Unwrap() error { return e.err }
-
-// joinedError tells the key only by an error that it wraps.
-type joinedError struct{ errs []error }
-
-func (*joinedError) Error() string     { return "joined" }
-func (e *joinedError) Unwrap() []error { return e.errs }
-
-// asError offers another error than itself.
-type asError struct{ key string }
-
-func (*asError) Error() string { return "as" }
-func (e *asError) As(target any) bool {
-	if found, ok := target.(**fieldError); ok {
-		*found = &fieldError{e.key}
-		return true
-	}
-	return false
-}
-func (*asError) GoString() string { return "as" }
-
-func TestAnErrorFromOutsideHidesTheKey(t *testing.T) {
+func TestOurTextAroundAnErrorFromOutsideHidesTheKey(t *testing.T) {
 	const key = oddKey
 	for form, external := range map[string]error{
-		"text":          errors.New("sent Bearer " + key),
-		"quoted":        fmt.Errorf("sent %q", "Bearer "+key),
-		"URL":           &url.Error{Op: "Delete", URL: "http://localhost/?key=" + url.QueryEscape(key), Err: errors.New("refused")},
-		"wrapped":       fmt.Errorf("sent: %w", errors.New(key)),
-		"text of bytes": fmt.Errorf("sent %v", []byte(key)),
-		"wrapped mute":  &muteError{errors.New("key " + key)},
-		"field":         &fieldError{key},
-		"bytes":         &bytesError{[]byte(key)},
-		"pointer":       &pointerError{&fieldError{key}},
-		"joined":        &joinedError{[]error{nil, errors.New("key " + key)}},
-		"as":            &asError{key},
+		"text":    errors.New("sent Bearer " + key),
+		"quoted":  fmt.Errorf("sent %q", "Bearer "+key),
+		"URL":     &url.Error{Op: "Delete", URL: "http://localhost/?key=" + url.QueryEscape(key), Err: errors.New("refused")},
+		"wrapped": fmt.Errorf("sent: %w", errors.New(key)),
+		"field":   &fieldError{key},
+		"value":   valueError{[]byte(key)},
+		"joined":  errors.Join(errOperator, errors.New("key "+key)),
 	} {
 		for place, outside := range outsideCalls(t, external) {
 			t.Run(form+" of "+place, func(t *testing.T) {
 				var log bytes.Buffer
 				client := newKeyClient(t, key, "http://localhost", outside.opt, debugLogger(&log))
 
-				_, err := client.DeleteConversations(outside.ctx, []string{"a"})
+				result, err := deleteA(outside.ctx, client)
 
-				require.ErrorIs(t, err, external)
-				requireHidden(t, key, log.String())
-				requireTreeHidden(t, key, err)
-				requireFoundHidden[*fieldError](t, key, err)
-				requireFoundHidden[*bytesError](t, key, err)
-				requireFoundHidden[*pointerError](t, key, err)
-				requireFoundHidden[*muteError](t, key, err)
-				requireFoundHidden[*joinedError](t, key, err)
-				requireFoundHidden[*url.Error](t, key, err)
+				require.Error(t, err)
+				requireHidden(t, key, err, result, log.String())
+				for _, part := range err.(interface{ Unwrap() []error }).Unwrap() {
+					requireHidden(t, key, part)
+				}
 			})
 		}
 	}
 }
 
-// requireTreeHidden checks err and all that it wraps.
-func requireTreeHidden(t *testing.T, key string, err error) {
-	t.Helper()
-	requireHidden(t, key, err)
-	switch err := err.(type) {
-	case interface{ Unwrap() error }:
-		requireTreeHidden(t, key, err.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, err := range err.Unwrap() {
-			requireTreeHidden(t, key, err)
-		}
+// What such an error prints by itself is its maker's.
+func TestAnErrorFromOutsideIsWrappedAsItIs(t *testing.T) {
+	external := &fieldError{testKey}
+	for place, outside := range outsideCalls(t, external) {
+		t.Run(place, func(t *testing.T) {
+			_, err := deleteA(outside.ctx, newClient(t, "http://localhost", outside.opt))
+
+			require.ErrorIs(t, err, external)
+			found, ok := errors.AsType[*fieldError](err)
+			require.True(t, ok)
+			assert.Same(t, external, found)
+		})
 	}
 }
 
-// requireFoundHidden checks what errors.As finds in err, if anything.
-func requireFoundHidden[E error](t *testing.T, key string, err error) {
-	t.Helper()
-	if found, ok := errors.AsType[E](err); ok {
-		requireTreeHidden(t, key, found)
-	}
-}
+func TestAnErrorOfTheNetworkIsWrappedAsItIs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
 
-// Striking must not cost what does not tell the key.
-func TestAnErrorFromOutsideWithoutTheKeyIsFound(t *testing.T) {
-	external := &url.Error{Op: "Delete", URL: "http://localhost", Err: errors.New("refused")}
-	failing := transport(func(*http.Request) (*http.Response, error) { return nil, external })
-	client := newClient(t, "http://localhost", memoryplugin.WithHTTPClient(&http.Client{Transport: failing}))
+	_, err = deleteA(t.Context(), newClient(t, "http://"+l.Addr().String(), memoryplugin.WithMaxRetries(0)))
 
-	_, err := client.DeleteConversations(t.Context(), []string{"a"})
-
-	found, ok := errors.AsType[*url.Error](err)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	dialing, ok := errors.AsType[*net.OpError](err)
 	require.True(t, ok)
-	assert.Same(t, external, found)
+	assert.Equal(t, l.Addr().String(), dialing.Addr.String())
 }

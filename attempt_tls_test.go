@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,31 +17,6 @@ import (
 
 	"github.com/memoryplugin/memoryplugin-go"
 )
-
-// testTLS returns what a server needs to be trusted as 127.0.0.1 and
-// example.com by a client that has the second.
-func testTLS(t testing.TB, protocols ...string) (server, client *tls.Config) {
-	t.Helper()
-	srv := httptest.NewTLSServer(nil) // It has a certificate to lend.
-	defer srv.Close()
-	trusted := x509.NewCertPool()
-	trusted.AddCert(srv.Certificate())
-	server = &tls.Config{Certificates: srv.TLS.Certificates, NextProtos: protocols}
-	return server, &tls.Config{RootCAs: trusted}
-}
-
-// listenTLS starts a wire on loopback that speaks TLS.
-func listenTLS(t testing.TB, config *tls.Config, steps ...func(*wireConn)) *wire {
-	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
-	require.NoError(t, err)
-	w := &wire{URL: "https://" + l.Addr().String(), steps: steps}
-	w.serveListener(t, l)
-	return w
-}
-
-// https is the URL of a wire to a client that expects TLS there.
-func (w *wire) https() string { return "https" + w.URL[len("http"):] }
 
 func TestACertificateThatCannotBeTrustedIsNotRetriedAndDeletesNothing(t *testing.T) {
 	server, client := testTLS(t)
@@ -138,11 +111,11 @@ func TestAHandshakeThatFailsAtFirstIsForgottenOnceTheServerAnswers(t *testing.T)
 	result, err := deleteA(t.Context(), newClient(t, srv.URL, through(&http.Transport{TLSClientConfig: client})))
 
 	require.NoError(t, err)
-	assert.Equal(t, []string{"a"}, result.NotDeleted)
+	assert.Equal(t, onlyA, result.NotListed)
 	assert.Equal(t, 2, result.Attempts)
 }
 
-func TestAHandshakeTimeoutOfTheTransportIsNotTheContextsAndDeletesNothing(t *testing.T) {
+func TestAHandshakeTimeoutOfTheTransportIsRetriedAndDeletesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, tr := inMemoryWire(t, (*wireConn).stall)
 		tr.TLSHandshakeTimeout = time.Second
@@ -150,7 +123,7 @@ func TestAHandshakeTimeoutOfTheTransportIsNotTheContextsAndDeletesNothing(t *tes
 		result, err := deleteA(t.Context(), newClient(t, srv.https(), through(tr), memoryplugin.WithMaxRetries(2)))
 
 		requireNotDeleted(t, result, err)
-		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 3, result.Attempts)
 		assert.EqualValues(t, 3, srv.accepted.Load())
 	})
 }
@@ -195,20 +168,49 @@ func TestAServerThatWantsACertificateHasARequestOnlyAfterTheHandshake(t *testing
 	}
 }
 
-// viaProxy is a transport that reaches everything through a proxy.
-func viaProxy(proxy string) *http.Transport {
-	return &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy) }}
+// viaProxy is the SDK's own transport, which reaches everything through a proxy.
+func viaProxy(t testing.TB, proxy string) *http.Transport {
+	t.Helper()
+	u, err := url.Parse(proxy)
+	require.NoError(t, err)
+	tr := memoryplugin.NewTransport()
+	tr.Proxy = http.ProxyURL(u)
+	return tr
 }
 
-func TestAProxyThatOpensNoTunnelIsTriedAgainAndDeletesNothing(t *testing.T) {
+func TestAProxyThatRefusesATunnelIsNamedWithItsStatus(t *testing.T) {
+	for _, tt := range []struct {
+		status   string
+		attempts int
+	}{
+		{"302 Found", 1},
+		{"403 Forbidden", 1},
+		{"407 Proxy Authentication Required", 1},
+		{"502 Bad Gateway", 3},
+		{"503 Service Unavailable", 3},
+	} {
+		t.Run(tt.status, func(t *testing.T) {
+			proxy := listen(t, answer("HTTP/1.1 "+tt.status+"\r\nContent-Length: 0\r\n\r\n"))
+			client := newClient(t, "https://example.com", through(viaProxy(t, proxy.URL)), memoryplugin.WithMaxRetries(2))
+
+			result, err := deleteA(t.Context(), client)
+
+			requireNotDeleted(t, result, err)
+			assert.ErrorContains(t, err, "the proxy "+strings.TrimPrefix(proxy.URL, "http://")+" refused to connect: "+tt.status)
+			assert.NotErrorAs(t, err, new(*memoryplugin.ErrorResponse), "as if the API had said it")
+			assert.NotErrorIs(t, err, memoryplugin.ErrForbidden)
+			assert.Equal(t, tt.attempts, result.Attempts)
+			assert.EqualValues(t, tt.attempts, proxy.accepted.Load())
+		})
+	}
+}
+
+func TestATunnelThatIsNotOpenedIsRetriedAndDeletesNothing(t *testing.T) {
 	for name, step := range map[string]func(*wireConn){
-		"it refuses":          answer("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
-		"it wants a password": answer("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"),
-		"it can't connect":    answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"),
-		"it closes":           answer(""),
-		"it resets":           func(c *wireConn) { c.receive(); c.reset() },
-		"it is no proxy":      answer("SSH-2.0-OpenSSH_9.9\r\n\r\n"),
-		"the tunnel is cut":   answer("HTTP/1.1 200 OK\r\n\r\n"),
+		"the proxy closes":  answer(""),
+		"the proxy resets":  func(c *wireConn) { c.receive(); c.reset() },
+		"it is no proxy":    answer("SSH-2.0-OpenSSH_9.9\r\n\r\n"),
+		"the tunnel is cut": answer("HTTP/1.1 200 OK\r\n\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Value
@@ -217,8 +219,8 @@ func TestAProxyThatOpensNoTunnelIsTriedAgainAndDeletesNothing(t *testing.T) {
 				asked.Store(string(head))
 				step(c)
 			})
+			client := newClient(t, "https://example.com", through(viaProxy(t, proxy.URL)), memoryplugin.WithMaxRetries(2))
 
-			client := newClient(t, "https://example.com", through(viaProxy(proxy.URL)), memoryplugin.WithMaxRetries(2))
 			result, err := deleteA(t.Context(), client)
 
 			requireNotDeleted(t, result, err)
@@ -229,30 +231,41 @@ func TestAProxyThatOpensNoTunnelIsTriedAgainAndDeletesNothing(t *testing.T) {
 	}
 }
 
-func TestAProxyThatCannotBeReachedDeletesNothing(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	tr := viaProxy("http://" + l.Addr().String())
+func TestARefusedTunnelOfACallersTransportDeletesNothing(t *testing.T) {
+	proxy := listen(t, answer("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"))
+	plain := &http.Transport{Proxy: viaProxy(t, proxy.URL).Proxy} // It does not tell the status.
 
-	result, err := deleteA(t.Context(), newClient(t, "https://example.com", through(tr), memoryplugin.WithMaxRetries(2)))
+	result, err := deleteA(t.Context(), newClient(t, "https://example.com", through(plain)))
 
 	requireNotDeleted(t, result, err)
-	assert.Equal(t, 3, result.Attempts)
+}
+
+func TestAProxyThatCannotBeReachedIsRetriedAndDeletesNothing(t *testing.T) {
+	for _, baseURL := range []string{"https://example.com", "http://example.com"} {
+		t.Run(baseURL, func(t *testing.T) {
+			client := newClient(t, baseURL, memoryplugin.WithInsecureHTTP(),
+				through(viaProxy(t, "http://"+closedPort(t))), memoryplugin.WithMaxRetries(2))
+
+			result, err := deleteA(t.Context(), client)
+
+			requireNotDeleted(t, result, err)
+			assert.Equal(t, 3, result.Attempts)
+		})
+	}
 }
 
 func TestAProxyThatHangsIsGivenUpAfterTheAttemptsTimeoutAndDeletesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The transport goes on with it in the background: the proxy ends that.
 		proxy, tr := inMemoryWire(t, func(*wireConn) { <-t.Context().Done() })
-		tr.Proxy = viaProxy(proxy.URL).Proxy
+		tr.Proxy = viaProxy(t, proxy.URL).Proxy
 		client := newClient(t, "https://example.com", through(tr),
 			memoryplugin.WithMaxRetries(2), memoryplugin.WithAttemptTimeout(7*time.Second))
 
 		result, err := deleteA(t.Context(), client)
 
 		requireNotDeleted(t, result, err)
-		assert.ErrorContains(t, err, "7s")
+		assertAttemptTimedOut(t, 7*time.Second, err)
 		assert.Equal(t, 3, result.Attempts)
 	})
 }
@@ -270,7 +283,7 @@ func TestAProxyIsToldNothingOfTheRequest(t *testing.T) {
 		inside := tls.Server(c.Conn, server)
 		answer(ok(onlyADeleted))(&wireConn{inside, bufio.NewReader(inside), c.wire})
 	})
-	tr := viaProxy(proxy.URL)
+	tr := viaProxy(t, proxy.URL)
 	tr.TLSClientConfig = client
 
 	_, err := deleteA(t.Context(), newClient(t, "https://example.com", through(tr)))
@@ -279,12 +292,28 @@ func TestAProxyIsToldNothingOfTheRequest(t *testing.T) {
 	assert.NotContains(t, told, "Authorization")
 }
 
-func TestAnErrorOfAPlainProxyCountsLikeOneOfTheServer(t *testing.T) {
-	proxy := listen(t, answer("HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"))
+func TestAReplyOfAPlainProxyCountsLikeOneOfTheServer(t *testing.T) {
+	for _, tt := range []struct {
+		status   string
+		check    func(testing.TB, *memoryplugin.DeleteConversationsResult, error)
+		attempts int
+	}{
+		{"403 Forbidden", requireNotDeleted, 1},
+		{"407 Proxy Authentication Required", requireNotDeleted, 1},
+		{"502 Bad Gateway", requireUnconfirmed, 2}, // It may have passed the request on.
+		{"504 Gateway Timeout", requireUnconfirmed, 2},
+	} {
+		t.Run(tt.status, func(t *testing.T) {
+			proxy := listen(t, answer("HTTP/1.1 "+tt.status+"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+			client := newClient(t, "http://example.com", memoryplugin.WithInsecureHTTP(),
+				through(viaProxy(t, proxy.URL)), memoryplugin.WithMaxRetries(1))
 
-	client := newClient(t, "http://example.com", memoryplugin.WithInsecureHTTP(), through(viaProxy(proxy.URL)), memoryplugin.WithMaxRetries(1))
-	result, err := deleteA(t.Context(), client)
+			result, err := deleteA(t.Context(), client)
 
-	requireUnconfirmed(t, result, err) // It may have passed the request on.
-	assert.Equal(t, 2, result.Attempts)
+			tt.check(t, result, err)
+			assert.ErrorContains(t, err, tt.status)
+			assert.ErrorAs(t, err, new(*memoryplugin.ErrorResponse))
+			assert.Equal(t, tt.attempts, result.Attempts)
+		})
+	}
 }
