@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
@@ -58,11 +59,30 @@ func ExampleServer_FailNext_lostReply() {
 
 	err := forget(context.Background(), srv.Client(), "conv-1")
 
-	fmt.Println(errors.Is(err, memoryplugin.ErrOutcomeUnknown))
+	fmt.Println(errors.Is(err, memoryplugin.ErrUnconfirmed))
 	fmt.Println("left:", srv.Conversations())
 	// Output:
 	// true
 	// left: []
+}
+
+// The server can't delete one of the conversations, however often it is asked.
+func ExampleServer_FailFunc() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+	srv.AddConversations("conv-1", "conv-2")
+	srv.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
+		if slices.Contains(r.IDs, "conv-2") {
+			return memoryplugintest.Fault{Status: http.StatusForbidden}
+		}
+		return memoryplugintest.Fault{}
+	})
+
+	fmt.Println(forget(context.Background(), srv.Client(), "conv-1"))
+	fmt.Println(forget(context.Background(), srv.Client(), "conv-2"))
+	// Output:
+	// <nil>
+	// memoryplugin: delete conversations: 403 Forbidden: "Forbidden" (1 attempt)
 }
 
 func ExampleServer_Requests() {

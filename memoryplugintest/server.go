@@ -54,6 +54,7 @@ type Server struct {
 	conversations map[string]int // by id, numbered in the order in which they were added
 	added         int
 	faults        []Fault
+	failFunc      func(Request) Fault
 	requests      []Request
 	maxIDs        int
 }
@@ -64,14 +65,16 @@ type Request struct {
 	Path   string
 	Header http.Header
 	Body   []byte
-	IDs    []string // nil where the body is not a deletion
+	IDs    []string // nil if the body is not a deletion
 }
 
-// Fault says how one coming request fails; see [Server.FailNext]. The fields
-// can be combined. The zero Fault is none: a request that is served as usual.
+// Fault says how one coming request fails; see [Server.FailNext]. The fields can
+// be combined, and act in the order in which they stand here: first the deletion
+// is applied, then comes the delay, then the reply, or what is left of it. The
+// zero Fault is none: the request is served as usual.
 type Fault struct {
 	// Applied deletes the requested conversations before anything else
-	// happens: the fault then hides a deletion that was made. Without it a
+	// happens: the fault then hides a deletion that was made. Without it, a
 	// Status or a Drop comes instead of the deletion.
 	Applied bool
 	// Delay is waited before the reply, or until the Server is closed.
@@ -112,7 +115,7 @@ func (s *Server) Close() {
 
 // Client returns a Client for this Server, with waits between attempts of a
 // few milliseconds. The options are applied after the Client's own. It panics
-// where an option can't be used.
+// if an option can't be used.
 func (s *Server) Client(opts ...memoryplugin.Option) *memoryplugin.Client {
 	own := []memoryplugin.Option{
 		memoryplugin.WithBaseURL(s.URL),
@@ -157,19 +160,36 @@ func (s *Server) Requests() []Request {
 
 // FailNext makes coming requests fail: the next one by the first fault, the one
 // after it by the second, and so on, after faults that are still to come. It
-// panics where a fault can't be made.
+// panics if a fault can't be made.
 func (s *Server) FailNext(faults ...Fault) {
 	for _, f := range faults {
-		if f.Status != 0 && (f.Status < 200 || f.Status > 999) {
-			panic(fmt.Sprintf("memoryplugintest: the status %d of a Fault is not from 200 to 999", f.Status))
-		}
-		if f.Status == 0 && (f.Header != nil || f.Body != "") {
-			panic("memoryplugintest: a Fault with a Header or a Body needs a Status")
+		if err := f.check(); err != nil {
+			panic(err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, faults...)
+}
+
+// FailFunc makes requests fail as fault says: always, or by their ids, say. It
+// is called for each request that FailNext has no fault for, concurrently if the
+// requests are. A nil fault, the default, makes none fail. A request whose fault
+// can't be made gets status 500, with the reason.
+func (s *Server) FailFunc(fault func(Request) Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failFunc = fault
+}
+
+func (f Fault) check() error {
+	if f.Status != 0 && (f.Status < 200 || f.Status > 999) {
+		return fmt.Errorf("memoryplugintest: the status %d of a Fault is not from 200 to 999", f.Status)
+	}
+	if f.Status == 0 && (f.Header != nil || f.Body != "") {
+		return errors.New("memoryplugintest: a Fault with a Header or a Body needs a Status")
+	}
+	return nil
 }
 
 // LimitIDs makes the Server refuse a request with more than n ids, with status
@@ -194,6 +214,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ids, refusal := check(r, body)
 	fault := s.receive(Request{Method: r.Method, Path: r.URL.Path, Header: r.Header, Body: body, IDs: ids})
+	if err := fault.check(); err != nil {
+		refuse(http.StatusInternalServerError, "%v", err).send(w, false)
+		return
+	}
 
 	var answer *reply
 	if fault.Applied {
@@ -214,14 +238,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // receive records a request, and takes the fault that is meant for it.
 func (s *Server) receive(r Request) Fault {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
-	if len(s.faults) == 0 {
+	failFunc := s.failFunc
+	if len(s.faults) > 0 {
+		fault := s.faults[0]
+		s.faults = s.faults[1:]
+		s.mu.Unlock()
+		return fault
+	}
+	s.mu.Unlock() // Requests are not to wait for each other's function.
+	if failFunc == nil {
 		return Fault{}
 	}
-	fault := s.faults[0]
-	s.faults = s.faults[1:]
-	return fault
+	return failFunc(r)
 }
 
 func (f Fault) reply() *reply {

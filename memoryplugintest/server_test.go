@@ -3,7 +3,9 @@ package memoryplugintest_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func TestADeletionLeavesTheOtherConversationsInOrder(t *testing.T) {
 
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a"}, result.Deleted)
-	assert.Equal(t, []string{"missing"}, result.NotDeleted)
+	assert.Equal(t, []string{"missing"}, result.NotListed)
 	assert.Equal(t, []string{"c", "b"}, srv.Conversations())
 }
 
@@ -167,7 +169,7 @@ func TestADelayedReplyMeetsTheAttemptsTimeout(t *testing.T) {
 
 	result, err := client.DeleteConversations(t.Context(), []string{"a"})
 
-	require.ErrorIs(t, err, memoryplugin.ErrOutcomeUnknown)
+	require.ErrorIs(t, err, memoryplugin.ErrUnconfirmed)
 	assert.Equal(t, []string{"a"}, result.Unconfirmed)
 	assert.Empty(t, srv.Conversations())
 }
@@ -234,4 +236,68 @@ func TestAFaultThatCanNotBeMadePanics(t *testing.T) {
 	result, err := srv.Client().DeleteConversations(t.Context(), []string{"a"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a"}, result.Deleted, "a fault was kept")
+}
+
+func TestFailFuncFailsTheRequestsThatItChooses(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	srv.AddConversations("a", "b")
+	srv.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
+		if slices.Contains(r.IDs, "b") {
+			return memoryplugintest.Fault{Status: http.StatusForbidden}
+		}
+		return memoryplugintest.Fault{}
+	})
+	client := srv.Client()
+
+	_, err := client.DeleteConversations(t.Context(), []string{"a"})
+	assert.NoError(t, err)
+	_, err = client.DeleteConversations(t.Context(), []string{"b"})
+	assert.ErrorIs(t, err, memoryplugin.ErrForbidden)
+
+	srv.FailFunc(nil)
+	_, err = client.DeleteConversations(t.Context(), []string{"b"})
+	assert.NoError(t, err)
+}
+
+func TestTheFaultsOfFailNextComeFirst(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	srv.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault { return memoryplugintest.Fault{Status: 404} })
+	srv.FailNext(memoryplugintest.Fault{Status: 403})
+	client := srv.Client()
+
+	_, err := client.DeleteConversations(t.Context(), []string{"a"})
+	assert.ErrorIs(t, err, memoryplugin.ErrForbidden)
+	_, err = client.DeleteConversations(t.Context(), []string{"a"})
+	assert.ErrorIs(t, err, memoryplugin.ErrNotFound)
+}
+
+// Two requests meet in the function, so neither waits for the other to leave it.
+func TestFailFuncIsCalledConcurrently(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	var both sync.WaitGroup
+	both.Add(2)
+	srv.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
+		both.Done()
+		both.Wait()
+		return memoryplugintest.Fault{}
+	})
+	client := srv.Client()
+
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(func() {
+			_, err := client.DeleteConversations(t.Context(), []string{"a"})
+			assert.NoError(t, err)
+		})
+	}
+	calls.Wait()
+}
+
+func TestAFaultOfFailFuncThatCanNotBeMadeIsA500(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	srv.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault { return memoryplugintest.Fault{Body: "x"} })
+
+	_, err := srv.Client(memoryplugin.WithMaxRetries(0)).DeleteConversations(t.Context(), []string{"a"})
+
+	assert.ErrorContains(t, err, "needs a Status")
 }
