@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -79,17 +80,19 @@ func (c *Client) attempt(ctx context.Context, r request) outcome {
 	if resp == nil && err == nil {
 		err = errors.New("the transport returned neither a reply nor an error")
 	}
-	connected, repeated := w.seen()
+	connected, _ := w.seen()
 	var o outcome
 	switch {
 	case err != nil:
 		o = c.lost(ctx, attemptCtx, err, connected)
+	case resp.Request != nil && resp.Request.Method != r.method:
+		o = outcome{verdict: unknown, err: unexpected("the transport followed a redirect: the reply is to a " + resp.Request.Method)}
 	case resp.StatusCode == http.StatusOK:
 		o = c.readAnswer(ctx, attemptCtx, resp, len(r.body))
 	default:
 		o = c.readError(resp)
 	}
-	o.repeated = repeated
+	_, o.repeated = w.seen()
 	return o
 }
 
@@ -105,8 +108,9 @@ func (c *Client) withTimeout(ctx context.Context) (context.Context, context.Canc
 func (c *Client) newRequest(ctx context.Context, r request, w *wire) *http.Request {
 	w.body.Reset(r.body)
 	w.length = len(r.body)
+	u := *r.url
 	req := &http.Request{
-		Method: r.method, URL: r.url, Host: r.url.Host,
+		Method: r.method, URL: &u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: c.header(),
 		// Without GetBody nothing below can send the request again. NopCloser,
@@ -191,12 +195,13 @@ func (c *Client) lost(ctx, attemptCtx context.Context, err error, connected bool
 	}
 	timeout, timedOut := context.Cause(attemptCtx).(attemptTimeout)
 	switch {
-	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+	case ctx.Err() != nil:
 		o.err, o.cut = contextError(ctx, c.secret), true
+		if !strings.Contains(err.Error(), context.Cause(ctx).Error()) { // A transport may have words of its own for it.
+			o.err = fmt.Errorf("%w: %w", o.err, newForeignError("", err, c.secret))
+		}
 	case timedOut:
 		o.err, o.retry = timeout, true
-	case ctx.Err() != nil: // A transport may have words of its own for it.
-		o.err, o.cut = fmt.Errorf("%w: %w", contextError(ctx, c.secret), newForeignError("", err, c.secret)), true
 	default:
 		o.err, o.retry = newForeignError("", err, c.secret), !permanent(err, connected)
 	}

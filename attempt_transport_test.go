@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -143,6 +144,66 @@ func TestATransportThatFollowsARedirectIsNotTrusted(t *testing.T) {
 	result, err := deleteA(t.Context(), newClient(t, srv.URL, through(following)))
 
 	requireUnconfirmed(t, result, err)
+}
+
+// The second request goes to another address, where the hooks can't tell it from
+// the fetching of a token.
+func TestATransportThatFollowsARedirectElsewhereIsNotTrusted(t *testing.T) {
+	elsewhere := serve(t, reply(200, nothingDeleted))
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusSeeOther) })
+	following := transport(func(r *http.Request) (*http.Response, error) { return new(http.Client).Do(r) })
+
+	result, err := deleteA(t.Context(), newClient(t, srv.URL, through(following)))
+
+	requireUnconfirmed(t, result, err)
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+	assert.Equal(t, 1, result.Attempts)
+}
+
+// lateSender returns a reply at once, and sends the request when its body is read.
+type lateSender struct{ send func() io.ReadCloser }
+
+func (l *lateSender) Read(p []byte) (int, error) { return l.send().Read(p) }
+
+func (l *lateSender) Close() error { return nil }
+
+func TestATransportThatRepeatsTheRequestWhileItsReplyIsReadIsNotTrusted(t *testing.T) {
+	srv := serve(t, drop, reply(200, nothingDeleted))
+	late := transport(func(r *http.Request) (*http.Response, error) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		send := sync.OnceValue(func() io.ReadCloser {
+			for {
+				again := r.Clone(r.Context())
+				again.Body = io.NopCloser(bytes.NewReader(body))
+				if resp, err := http.DefaultTransport.RoundTrip(again); err == nil {
+					return resp.Body
+				}
+			}
+		})
+		return &http.Response{StatusCode: 200, Body: &lateSender{send}, Request: r}, nil
+	})
+
+	result, err := deleteA(t.Context(), newClient(t, srv.URL, through(late)))
+
+	requireUnconfirmed(t, result, err)
+}
+
+func TestATransportMayRewriteTheURLOfARequest(t *testing.T) {
+	srv := serve(t, reply(503, ""), reply(200, onlyADeleted))
+	gateway := transport(func(r *http.Request) (*http.Response, error) {
+		r.URL.Path = "/gateway" + r.URL.Path
+		return http.DefaultTransport.RoundTrip(r)
+	})
+
+	_, err := deleteA(t.Context(), newClient(t, srv.URL, through(gateway)))
+
+	require.NoError(t, err)
+	for _, request := range srv.received() {
+		assert.Equal(t, "/gateway/api/chat-history/chats", request.URL.Path)
+	}
 }
 
 func TestARequestThatIsDumpedCountsOnce(t *testing.T) {
@@ -339,6 +400,49 @@ func TestADialThatFailsAfterAnotherTransportHasTakenTheRequestIsUnconfirmed(t *t
 
 	requireUnconfirmed(t, result, err)
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+// unequal is an error that panics if it is compared with its like.
+type unequal struct{ of any }
+
+func (unequal) Error() string { return "a cause that can't be compared" }
+
+func TestACauseThatCannotBeComparedIsNoPanic(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	tr := transport(func(r *http.Request) (*http.Response, error) {
+		cancel(unequal{[]string{"a"}})
+		return nil, context.Cause(r.Context())
+	})
+
+	result, err := deleteA(ctx, newClient(t, "http://localhost", through(tr)))
+
+	requireUnconfirmed(t, result, err)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.ErrorContains(t, err, "can't be compared")
+}
+
+// ownContext is a Context with words of its own for its end.
+type ownContext struct {
+	context.Context
+	err error
+}
+
+func (c ownContext) Err() error { return c.err }
+
+func (c ownContext) Done() <-chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+func TestTheWordsOfAContextOfTheCallersOwnAreQuotedAndWithoutTheKey(t *testing.T) {
+	ctx := ownContext{t.Context(), errors.New("over\nfor " + testKey)}
+
+	_, err := deleteA(ctx, newClient(t, "http://localhost"))
+
+	assert.ErrorIs(t, err, ctx.err)
+	assert.NotContains(t, err.Error(), testKey)
+	assert.NotContains(t, err.Error(), "\n")
 }
 
 func TestATransportThatCallsTheEndOfTheContextByAnotherNameIsNotRetried(t *testing.T) {

@@ -79,19 +79,17 @@ func (o BatchOptions) check() error {
 
 // accountForUnsent reports what the end of the run has kept from being sent.
 func (r *batchRun) accountForUnsent() {
-	slices.SortFunc(r.unsent, func(a, b *batch) int { return a.position - b.position })
+	slices.SortFunc(r.unsent, func(a, b span) int { return a.position - b.position })
 	call := &call{client: r.client, operation: deleteOperation}
 	var ids []string
 	var fates []fate
-	for _, b := range r.unsent {
-		ids = append(ids, b.ids...)
-		fates = append(fates, r.fates[b.position:b.position+len(b.ids)]...)
-		if b.unknown != nil {
-			call.unknown = b.unknown
+	for _, s := range r.unsent {
+		ids = append(ids, r.ids[s.position:s.position+s.n]...)
+		fates = append(fates, r.fates[s.position:s.position+s.n]...)
+		if s.unknown != nil {
+			call.unknown = s.unknown
 		}
 	}
-	ids = append(ids, r.ids[r.next:]...)
-	fates = append(fates, r.fates[r.next:]...)
 	if r.left = len(ids); r.left > 0 {
 		call.reason = r.ended()
 		result := newResult(ids, fates)

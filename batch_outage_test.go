@@ -308,6 +308,39 @@ func TestAReplyThatEndsARunEndsItAtOnce(t *testing.T) {
 	}
 }
 
+// While the caller is busy with a batch, others must not go on into a refused key.
+func TestAReplyThatEndsARunEndsItWhileOnBatchTakesItsTime(t *testing.T) {
+	for name, ending := range endingReplies {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sentSince atomic.Int32 // the reply that ends the run
+				var over atomic.Bool
+				srv := &batchServer{step: func(w http.ResponseWriter, r *http.Request, ids []string) {
+					if over.Load() {
+						sentSince.Add(1)
+					}
+					switch ids[0] {
+					case "conv-00000":
+						confirmDeleted(w, r, ids)
+					case "conv-00001":
+						takes(time.Second, always(ending.step))(w, r, ids)
+						over.Store(true)
+					default:
+						takes(2*time.Second, always(reply(503, ``)))(w, r, ids)
+					}
+				}}
+				busy := func(*memoryplugin.DeleteConversationsResult, error) { <-time.After(time.Minute) }
+
+				result, err := srv.inMemory(t).DeleteConversationsInBatches(t.Context(), numberedIDs(20),
+					memoryplugin.BatchOptions{Size: 1, Concurrency: 4, OnBatch: busy})
+
+				assertAccounted(t, result, err, 20)
+				assert.Zero(t, sentSince.Load())
+			})
+		})
+	}
+}
+
 // assertSameReply checks that both errors come from one reply.
 func assertSameReply(t *testing.T, want, got error) {
 	t.Helper()

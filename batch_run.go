@@ -31,9 +31,9 @@ type batchRun struct {
 	done       chan *batch
 	inFlight   int
 
-	size   int      // of the next batch
-	next   int      // position of the first id that is in no batch yet
-	unsent []*batch // taken, but not sent: halves of one that was too large, which go first
+	size    int // of the next batch
+	unsent  []span
+	started bool
 
 	failures int  // in a row: since the last success, of batches that were sent alone, and one before them
 	mayPass  bool // what the last batch failed with
@@ -49,10 +49,16 @@ type batchRun struct {
 	crashed   *batch
 }
 
+// span is a number of ids that are in no batch.
+type span struct {
+	position, n int
+	unknown     error // nil, or of an attempt that may have deleted them
+}
+
 // batch is what one call deletes.
 type batch struct {
 	*deletion
-	position int  // of its first id
+	span
 	alone    bool // no other was in flight when it was sent
 	returned bool // its call did, and did not panic
 	panicked any
@@ -62,7 +68,7 @@ func newBatchRun(ctx context.Context, c *Client, ids []string, opts BatchOptions
 	r := &batchRun{
 		client: c, ids: ids, fates: make([]fate, len(ids)),
 		size: opts.Size, concurrency: opts.Concurrency, stop: opts.Stop, onBatch: opts.OnBatch,
-		done: make(chan *batch),
+		done: make(chan *batch), unsent: []span{{n: len(ids)}},
 	}
 	if r.size == 0 {
 		r.size = 100
@@ -121,13 +127,12 @@ func (r *batchRun) send() {
 		most = 1
 	}
 	for r.inFlight < most && r.crashed == nil {
-		if r.next > 0 && r.ended() != nil {
-			return // If the run is over before it begins, its first batch says why.
-		}
-		b := r.take()
-		if b == nil {
+		// If the run is over before it begins, its first batch says why.
+		if len(r.unsent) == 0 || r.started && r.ended() != nil {
 			return
 		}
+		b := r.take()
+		r.started = true
 		r.inFlight++
 		r.goroutines.Go(func() { r.delete(b) })
 	}
@@ -143,41 +148,50 @@ func (r *batchRun) ended() error {
 	return contextError(r.waits, r.client.secret)
 }
 
-// take returns the next batch, or nil if there is none.
+// take makes the next batch.
 func (r *batchRun) take() *batch {
-	var b *batch
-	switch {
-	case len(r.unsent) > 0:
-		b, r.unsent = r.unsent[0], r.unsent[1:]
-	case r.next < len(r.ids):
-		b = r.newBatch(r.next, min(r.size, len(r.ids)-r.next), nil)
-		r.next += len(b.ids)
-	default:
-		return nil
+	first := &r.unsent[0]
+	b := &batch{span: *first, alone: r.failures > 0}
+	b.n = min(b.n, r.size)
+	first.position, first.n = first.position+b.n, first.n-b.n
+	if first.n == 0 {
+		r.unsent = r.unsent[1:]
 	}
-	b.alone = r.failures > 0
+	b.deletion = r.client.newDeletion(r.ctx, r.ids[b.position:b.position+b.n])
+	b.waits, b.stop, b.deletion.unknown = r.waits, r.stop, b.span.unknown
 	if b.alone && r.mayPass {
 		b.delay = r.client.retries.backoff.wait(r.failures)
 	}
 	return b
 }
 
-// newBatch makes a batch of n ids. If unknown is not nil, an attempt that failed
-// with it may have deleted them.
-func (r *batchRun) newBatch(position, n int, unknown error) *batch {
-	d := r.client.newDeletion(r.ctx, r.ids[position:position+n])
-	d.waits, d.stop, d.unknown = r.waits, r.stop, unknown
-	return &batch{deletion: d, position: position}
-}
-
-// delete makes the call of b, and hands b back whatever happens.
+// delete makes the call of b, and hands b back whatever happens. What ends the
+// run ends it here: the caller's goroutine may be busy with OnBatch.
 func (r *batchRun) delete(b *batch) {
 	defer func() {
-		b.panicked = recover()
+		if !b.returned {
+			b.panicked = recover()
+			r.cancel()
+		}
 		r.done <- b
 	}()
 	b.run()
 	b.returned = true
+	if reason := b.endsRun(); reason != nil {
+		r.end(ended{reason})
+	}
+}
+
+// endsRun returns the reply after which every further batch would fail, or nil.
+func (b *batch) endsRun() error {
+	_, tooLong := b.reason.(*retryAfterTooLong)
+	switch {
+	case tooLong:
+		return fmt.Errorf("%w; %w", b.failure, b.reason)
+	case b.answer == nil && errors.Is(b.failure, ErrUnauthorized):
+		return b.failure
+	}
+	return nil
 }
 
 // receive takes a batch back.
@@ -188,11 +202,11 @@ func (r *batchRun) receive(b *batch) {
 		return
 	}
 	if b.attempts == 0 && r.ended() != nil && len(b.ids) < len(r.ids) {
-		r.unsent = append(r.unsent, b)
+		r.unsent = append(r.unsent, b.span)
 		return
 	}
 	r.attempts += b.attempts
-	if b.tooLarge() && len(b.ids) > 1 {
+	if b.n > 1 && b.answer == nil && errors.Is(b.failure, ErrPayloadTooLarge) {
 		r.halve(b)
 		return
 	}
@@ -201,19 +215,14 @@ func (r *batchRun) receive(b *batch) {
 	r.report(b.result(), b.err)
 }
 
-func (b *batch) tooLarge() bool { return b.answer == nil && errors.Is(b.failure, ErrPayloadTooLarge) }
-
+// halve makes the batches that follow b half as large, and puts its ids before all others.
 func (r *batchRun) halve(b *batch) {
-	middle := (len(b.ids) + 1) / 2
-	r.size = min(r.size, middle)
-	if b.unknown != nil {
+	r.size = min(r.size, (b.n+1)/2)
+	if b.deletion.unknown != nil {
 		b.setAll(unconfirmed)
-		copy(r.fates[b.position:], b.fates) // Unless the halves tell more.
+		copy(r.fates[b.position:], b.fates) // Unless they are sent and more is known.
 	}
-	r.unsent = append([]*batch{
-		r.newBatch(b.position, middle, b.unknown),
-		r.newBatch(b.position+middle, len(b.ids)-middle, b.unknown),
-	}, r.unsent...)
+	r.unsent = append([]span{{b.position, b.n, b.deletion.unknown}}, r.unsent...)
 }
 
 // book adds up what b came to, and decides how the run goes on.
@@ -240,22 +249,8 @@ func (r *batchRun) book(b *batch) {
 	}
 	end := r.ended()
 	r.cutShort = r.cutShort || r.ctx.Err() != nil || end != nil && errors.Is(b.err, end)
-	if reason := r.endedBy(b); reason != nil {
-		r.end(ended{reason})
-	}
-}
-
-// endedBy returns why b ends the run, or nil.
-func (r *batchRun) endedBy(b *batch) error {
-	_, tooLong := b.reason.(*retryAfterTooLong)
-	switch {
-	case tooLong:
-		return fmt.Errorf("%w; %w", b.failure, b.reason)
-	case b.answer == nil && errors.Is(b.failure, ErrUnauthorized):
-		return b.failure
-	case r.failures > maxFailuresInRow:
+	if r.failures > maxFailuresInRow {
 		cause := b.err.(*callError).wrapped[0] // Not b.err, which may be ErrUnconfirmed.
-		return fmt.Errorf("%d batches in a row failed, the last with %w", maxFailuresInRow, cause)
+		r.end(ended{fmt.Errorf("%d batches in a row failed, the last with %w", maxFailuresInRow, cause)})
 	}
-	return nil
 }

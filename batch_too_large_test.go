@@ -30,8 +30,8 @@ func atMost(limit int, tooLarge ...string) batchStep {
 func TestATooLargeBatchIsHalvedDownToOneIDAndTheRestUsesTheSmallerSize(t *testing.T) {
 	for limit, want := range map[int][]int{
 		5: {8, 4, 4, 4, 4},
-		3: {8, 4, 2, 2, 4, 2, 2, 2, 2, 2, 2},
-		1: append([]int{8, 4, 2, 1, 1, 2, 1, 1, 4, 2, 1, 1, 2, 1, 1}, slices.Repeat([]int{1}, 8)...),
+		3: append([]int{8, 4}, slices.Repeat([]int{2}, 8)...),
+		1: append([]int{8, 4, 2}, slices.Repeat([]int{1}, 16)...),
 	} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			srv := serveBatches(t, atMost(limit))

@@ -235,10 +235,14 @@ func contextError(ctx context.Context, s secret) error {
 	if reason, ok := cause.(ended); ok {
 		return reason.error
 	}
-	if cause == err {
-		return err
+	if cause == context.Canceled || cause == context.DeadlineExceeded {
+		return cause
 	}
-	foreign := newForeignError(err.Error(), cause, s)
+	from := "the context ended" // A Context of the caller's own can say anything.
+	if err == context.Canceled || err == context.DeadlineExceeded {
+		from = err.Error()
+	}
+	foreign := newForeignError(from, cause, s)
 	foreign.err = errors.Join(err, cause)
 	return foreign
 }

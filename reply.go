@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"regexp"
@@ -14,7 +13,8 @@ import (
 
 // deletionReply is the answer to a deletion, {"deleted": [...], "count": n}.
 type deletionReply struct {
-	listed  bool     // it has "deleted", and not null
+	named   bool     // it has "deleted"
+	listed  bool     // and that is not null
 	deleted [][]byte // the ids that it lists
 	counted bool     // it has "count"
 	count   int      // the nearest int
@@ -40,15 +40,10 @@ func readDeletion(body []byte, n int) (*deletionReply, error) {
 		return nil, err
 	}
 	reply := &deletionReply{}
-	seen := map[string]bool{}
 	for name, value := range properties(body) {
-		if (name == "deleted" || name == "count") && seen[name] {
-			return nil, fmt.Errorf("%q occurs twice", name)
-		}
 		if err := reply.read(name, value, n); err != nil {
 			return nil, err
 		}
-		seen[name] = true
 	}
 	return reply, nil
 }
@@ -67,13 +62,20 @@ func checkObject(body []byte) error {
 	return errors.New("it is not a JSON object")
 }
 
-func (r *deletionReply) read(name string, value []byte, n int) error {
-	switch name {
+func (r *deletionReply) read(name, value []byte, n int) error {
+	switch string(name) {
 	case "deleted":
+		if r.named {
+			return errors.New(`"deleted" occurs twice`)
+		}
+		r.named = true
 		return r.readDeleted(value, n)
 	case "count":
+		if r.counted {
+			return errors.New(`"count" occurs twice`)
+		}
 		count, err := strconv.Atoi(string(value))
-		if err != nil && !errors.Is(err, strconv.ErrRange) {
+		if err != nil && !errors.Is(err, strconv.ErrRange) || bytes.ContainsAny(value, ".eE") {
 			return errors.New(`"count" is not a whole number`)
 		}
 		r.counted, r.count = true, count
@@ -137,13 +139,13 @@ func readString(value []byte) (text []byte, escaped bool) {
 }
 
 // properties yields the names and values of a JSON object that is known to be valid.
-func properties(object []byte) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
+func properties(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
 		for property := range elements(bytes.TrimSpace(object)) {
 			end := stringEnd(property)
 			_, value, _ := bytes.Cut(property[end:], []byte(":"))
 			name, _ := readString(property[:end])
-			if !yield(string(name), bytes.TrimSpace(value)) {
+			if !yield(name, bytes.TrimSpace(value)) {
 				return
 			}
 		}

@@ -196,7 +196,7 @@ func TestAConfirmationOfAnotherShapeConfirmsNothing(t *testing.T) {
 		`{"count":3,"count":3}`, `{"count":3,"x":0,"c\u006funt":3}`, `{"deleted":["a"],"deleted":["a"]}`, `{"deleted":[],"deleted":["a"]}`,
 		`{"deleted":null,"deleted":["a"]}`, `{"deleted":["a"],"deleted":null}`, `{"deleted":["a"],"count":1,"delete\u0064":["b"]}`,
 		// A property of another type.
-		`{"count":null}`, `{"count":3.0}`, `{"count":3e0}`, `{"count":0.3e1}`, `{"count":1e999}`, `{"count":"3"}`, `{"count":[3]}`, `{"count":true}`,
+		`{"count":null}`, `{"count":3.0}`, `{"count":3e0}`, `{"count":4294967296.5}`, `{"count":300000000000000000000e-20}`, `{"count":0.3e1}`, `{"count":1e999}`, `{"count":"3"}`, `{"count":[3]}`, `{"count":true}`,
 		`{"deleted":["a"],"count":null}`, `{"deleted":"abc","count":3}`, `{"deleted":{},"count":3}`, `{"deleted":1,"count":3}`, `{"deleted":false,"count":3}`,
 		`{"deleted":["a","b","c",null],"count":3}`, `{"deleted":["a","b","c",0],"count":3}`, `{"deleted":["a","b","c",[]],"count":3}`,
 		`{"deleted":["a","b","c",{"id":"a"}],"count":3}`, `{"deleted":[["a","b","c"]],"count":3}`, `{"deleted":["a",true]}`,

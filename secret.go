@@ -22,10 +22,11 @@ func newSecret(key string) secret {
 }
 
 var (
-	percentEscape = regexp.MustCompile(`%[0-9A-F]{2}`)
-	unicodeEscape = regexp.MustCompile(`\\u[0-9a-f]{4}`)
-	namedQuotes   = strings.NewReplacer("&#34;", "&quot;", "&#39;", "&apos;")
-	dotNETJSON    = strings.NewReplacer(
+	percentEscape    = regexp.MustCompile(`%[0-9A-F]{2}`)
+	unicodeEscape    = regexp.MustCompile(`\\u[0-9a-f]{4}`)
+	keptByJavaScript = strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
+	namedQuotes      = strings.NewReplacer("&#34;", "&quot;", "&#39;", "&apos;")
+	dotNETJSON       = strings.NewReplacer(
 		`\`, `\\`, `"`, `\u0022`, "&", `\u0026`, "'", `\u0027`, "+", `\u002B`, "<", `\u003C`, ">", `\u003E`, "`", `\u0060`)
 )
 
@@ -40,9 +41,10 @@ func writtenForms(key string) []string {
 	forms := []string{
 		key, short, strings.ReplaceAll(short, "/", `\/`),
 		json, unicodeEscape.ReplaceAllStringFunc(json, func(s string) string { return `\u` + strings.ToUpper(s[2:]) }), dotNETJSON.Replace(key),
-		query, percentEscape.ReplaceAllStringFunc(query, strings.ToLower),
-		path, percentEscape.ReplaceAllStringFunc(path, strings.ToLower),
 		markup, namedQuotes.Replace(markup),
+	}
+	for _, escaped := range []string{query, path, strings.ReplaceAll(query, "~", "%7E"), keptByJavaScript.Replace(query)} {
+		forms = append(forms, escaped, percentEscape.ReplaceAllStringFunc(escaped, strings.ToLower))
 	}
 	slices.SortFunc(forms, func(a, b string) int {
 		if len(a) != len(b) {

@@ -23,7 +23,7 @@ import (
 )
 
 // oddKey has what each way of writing a text escapes.
-const oddKey = `sk"\/<&>'+=%-0123456789`
+const oddKey = `sk"\/<&>'+=%~-0123456789`
 
 // newKeyClient is newClient with another API key.
 func newKeyClient(t *testing.T, key, url string, opts ...memoryplugin.Option) *memoryplugin.Client {
@@ -49,6 +49,8 @@ var keyForms = map[string]func(key string) string{
 	"query":              url.QueryEscape,
 	"path":               url.PathEscape,
 	"URL of lower case":  func(key string) string { return lowerEscapes(url.QueryEscape(key)) },
+	"URL of JavaScript":  func(key string) string { return strings.ReplaceAll(url.QueryEscape(key), "%27", "'") },
+	"URL that escapes ~": func(key string) string { return strings.ReplaceAll(url.QueryEscape(key), "~", "%7E") },
 	"HTML":               html.EscapeString,
 	"XML":                strings.NewReplacer("<", "&lt;", ">", "&gt;", "&", "&amp;", `"`, "&quot;", "'", "&apos;").Replace,
 }
