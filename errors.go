@@ -235,11 +235,11 @@ func contextError(ctx context.Context, s secret) error {
 	if reason, ok := cause.(ended); ok {
 		return reason.error
 	}
-	if cause == context.Canceled || cause == context.DeadlineExceeded {
-		return cause
-	}
 	from := "the context ended" // A Context of the caller's own can say anything.
 	if err == context.Canceled || err == context.DeadlineExceeded {
+		if cause == err {
+			return err
+		}
 		from = err.Error()
 	}
 	foreign := newForeignError(from, cause, s)

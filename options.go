@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // config is what the options have set by the time NewClient reads it.
@@ -144,7 +145,7 @@ func WithHeader(name, value string) Option {
 			return fmt.Errorf("the header name %s is not a token", quote(name))
 		case isReserved(canonical):
 			return fmt.Errorf("the header %s is set by the SDK", canonical)
-		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == '\x7f' }):
+		case strings.ContainsFunc(value, unicode.IsControl):
 			return fmt.Errorf("the value of the header %s has a control character", canonical)
 		}
 		c.header[canonical] = []string{value}

@@ -243,10 +243,13 @@ func isDecimal(value string) bool {
 	return digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
-// httpDate reads a date in any of the HTTP forms. In another zone than GMT it is
-// none, since time.Parse does not know the offset.
+// httpDate reads a date in any of the HTTP forms. http.ParseTime would take other
+// zones than GMT too, without knowing their offsets.
 func httpDate(value string) (time.Time, bool) {
-	date, err := http.ParseTime(value)
-	zone, _ := date.Zone()
-	return date, err == nil && (zone == "GMT" || zone == "UTC")
+	for _, layout := range []string{http.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
+		if date, err := time.Parse(layout, value); err == nil {
+			return date, true
+		}
+	}
+	return time.Time{}, false
 }
