@@ -85,9 +85,10 @@ func ExampleClient_DeleteConversationsInBatches_secondRun() {
 	// deleted [conv-1 conv-2] not listed [conv-3 conv-4]
 }
 
-// The first Ctrl-C stops gently: what is on the wire is awaited, and nothing is
-// left Unconfirmed for it. The second one cuts it off. The context must not be
-// one that the first signal cancels, such as that of signal.NotifyContext.
+// The first Ctrl-C stops gently: the run waits for what is on the wire, and
+// nothing becomes Unconfirmed because of it. The second one cuts it off. Don't
+// use a context that the first signal cancels, such as that of
+// signal.NotifyContext.
 func ExampleBatchOptions_signal() {
 	srv := memoryplugintest.NewServer(nil)
 	defer srv.Close()
@@ -101,9 +102,9 @@ func ExampleBatchOptions_signal() {
 	signal.Notify(signals, os.Interrupt)
 	go func() {
 		<-signals
-		close(stop) // The first Ctrl-C: what is on the wire is awaited.
+		close(stop) // The first Ctrl-C: wait for what is on the wire.
 		<-signals
-		cancel() // The second one: it is cut off.
+		cancel() // The second one: cut it off.
 	}()
 	result, err := client.DeleteConversationsInBatches(ctx, ids, memoryplugin.BatchOptions{Stop: stop})
 

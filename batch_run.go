@@ -184,11 +184,10 @@ func (r *batchRun) delete(b *batch) {
 
 // endsRun returns the reply after which every further batch would fail, or nil.
 func (b *batch) endsRun() error {
-	_, tooLong := b.reason.(*retryAfterTooLong)
-	switch {
-	case tooLong:
-		return fmt.Errorf("%w; %w", b.failure, b.reason)
-	case b.answer == nil && errors.Is(b.failure, ErrUnauthorized):
+	if _, tooLong := b.reason.(*retryAfterTooLong); tooLong {
+		return b.reason
+	}
+	if b.answer == nil && errors.Is(b.failure, ErrUnauthorized) {
 		return b.failure
 	}
 	return nil

@@ -250,12 +250,16 @@ func (c *call) log(level slog.Level, message string, attrs ...slog.Attr) {
 // enough, and its words may name ids. Handlers leave out an empty Attr, and
 // quote the others.
 func errorAttr(key string, err error) slog.Attr {
-	_, isReply := errors.AsType[*ErrorResponse](err)
-	if err == nil || isReply || errors.Is(err, ErrUnexpectedResponse) {
+	switch err := err.(type) {
+	case nil:
 		return slog.Attr{}
+	case *foreignError:
+		return slog.String(key, err.say(err.text))
+	case *retryAfterTooLong: // It wraps a reply, but does not quote it.
+		return slog.String(key, err.Error())
 	}
-	if foreign, ok := err.(*foreignError); ok {
-		return slog.String(key, foreign.say(foreign.text))
+	if _, isReply := errors.AsType[*ErrorResponse](err); isReply || errors.Is(err, ErrUnexpectedResponse) {
+		return slog.Attr{}
 	}
 	return slog.String(key, err.Error())
 }

@@ -140,9 +140,9 @@ func checkAPIKey(key string) error {
 	case strings.TrimRight(key, "\r\n") != key:
 		return errors.New("the API key ends with a newline: trim it if it was read from a file")
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errors.New("the API key has a space, a control or a non-ASCII character: was it read from a file, or copied with its surroundings?")
+		return errors.New("the API key has a space, a control character or a non-ASCII character: was it read from a file, or copied with text around it?")
 	case len(key) > 1 && key[0] == key[len(key)-1] && strings.Contains(`"'`+"`", key[:1]):
-		return errors.New("the API key is in quotes: remove them (docker --env-file, for one, keeps the quotes of its file)")
+		return errors.New("the API key is in quotes: remove them (docker --env-file keeps them, for example)")
 	}
 	return nil
 }

@@ -36,8 +36,8 @@ type DeleteConversationsResult struct {
 	Count int `json:"count"`
 	// Attempts is the number of HTTP requests made.
 	Attempts int `json:"attempts"`
-	// RequestID names the last reply to the server's operators: the first of its
-	// headers X-Request-Id, X-Vercel-Id and Cf-Ray, cut to 256 bytes. It is empty
+	// RequestID is what to give MemoryPlugin's support about the last reply: the
+	// first of X-Request-Id, X-Vercel-Id and Cf-Ray, cut to 256 bytes. It is empty
 	// if the ids were more than one batch.
 	RequestID string `json:"requestId"`
 }

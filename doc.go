@@ -30,29 +30,30 @@
 //
 //   - answered: a complete and documented 200. The call ends.
 //   - refused: nothing was applied. No connection was obtained, or the reply is
-//     a 4xx except 408, 460 and 499, or 501, 505, 307 or 308. Retried are 425,
-//     429, a 403 with a Retry-After, and a connection that failed for a reason
-//     that may pass.
+//     a 4xx except 408, 460 and 499, or 501, 505, 307 or 308. The client retries
+//     425, 429, a 403 with a Retry-After, and a connection that failed for a
+//     reason that may be temporary.
 //   - unknown: it may have been applied. The connection broke, the attempt timed
-//     out, or the reply is any other. Retried are 408, 460, 499, other 5xx, a
-//     timeout and a lost reply.
+//     out, or the reply is any other. The client retries 408, 460, 499, other
+//     5xx, a timeout and a lost reply.
 //
 // Between attempts a call waits: exponential backoff with full jitter
 // ([WithBackoff]), or what a Retry-After asks for, which then holds back every
 // call with the same key. A Retry-After above [WithMaxRetryAfter] ends the call,
 // and so does a context whose deadline would fall into the wait. All calls of a
 // Client share a retry budget of 500 tokens: a retry takes 14, or 5 after a 429,
-// and gets them back if it is answered; a success at the first attempt gives 1,
-// and so does every second. Without tokens, failures are returned at once.
+// and gets them back if it is answered. The budget gains 1 for each call that
+// succeeds at the first attempt, and 1 per second. If it is empty, failures are
+// returned at once.
 //
 // Redirects are never followed: neither the key nor the ids leave their host.
 //
-// Two things no client can see. That a 4xx means that nothing was applied is an
-// assumption: a server that checks ids one by one may answer 403 after deleting
-// some. And a proxy that sends a DELETE again by itself makes its answer wrong,
-// since that no longer lists what the first request deleted. For nginx set
-// "proxy_next_upstream off", and leave HAProxy's "retry-on" without
-// all-retryable-errors.
+// There are two things that a client can't see. It assumes that such a 4xx
+// means that nothing was applied, but a server that checks ids one by one may
+// answer 403 after it has deleted some. And a proxy may resend a DELETE: the
+// second answer no longer lists what the first request deleted. In nginx, set
+// "proxy_next_upstream off"; in HAProxy, don't use "retry-on
+// all-retryable-errors".
 //
 // # Errors
 //
@@ -61,10 +62,10 @@
 //
 //	memoryplugin: delete conversations: 3 of 3 unconfirmed: 503 Service Unavailable: "busy" (5 attempts, request id "req_1")
 //
-// errors.AsType finds the [*ErrorResponse] of the server in it. errors.Is finds
-// [ErrUnauthorized] and its like, [ErrUnconfirmed], the errors of the network,
-// such as syscall.ECONNREFUSED, and the context's error and cause if that ended
-// the call. Words from a server are quoted and cut. The API key is in none of
+// errors.AsType finds the server's [*ErrorResponse] in it. errors.Is finds
+// [ErrUnauthorized] and the other sentinels, network errors such as
+// syscall.ECONNREFUSED, and, if the context ended the call, its error and
+// cause. Words from a server are quoted and cut. The API key is in none of
 // them, nor in a log line or a printed [Client].
 //
 // net/http itself writes to the standard logger of package log what a server

@@ -222,10 +222,11 @@ func WithAttemptTimeout(d time.Duration) Option {
 }
 
 // WithLogger logs to l: each attempt at level Debug, with its duration; each
-// retry, each wait for a Retry-After that another call was told, and each call
-// that was given up at level Warn. A line has method, path, attempt, status,
-// request id, wait and error, if there is one, but never a header, an id or a
-// word of a reply's body. Without this option the SDK logs nothing.
+// retry, each wait for a Retry-After of another call or between failed batches,
+// and each call that was given up at level Warn. A line has method, path,
+// attempt, status, request id, wait and error, if there is one, but never a
+// header, an id or a word of a reply's body. Without this option the SDK logs
+// nothing.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil {

@@ -53,13 +53,13 @@ func checkObject(body []byte) error {
 	var object json.RawMessage
 	switch {
 	case !utf8.Valid(body):
-		return errors.New("it is not valid UTF-8")
+		return errors.New("the body is not valid UTF-8")
 	case json.Valid(body) && bytes.TrimSpace(body)[0] == '{':
 		return nil
 	case json.NewDecoder(bytes.NewReader(body)).Decode(&object) == io.ErrUnexpectedEOF:
 		return errors.New("the JSON of the reply ends early")
 	}
-	return errors.New("it is not a JSON object")
+	return errors.New("the body is not a JSON object")
 }
 
 func (r *deletionReply) read(name, value []byte, n int) error {

@@ -81,7 +81,7 @@ func (p *retryPolicy) plan(ctx context.Context, attempts, cost int, o outcome) r
 	wait := p.backoff.wait(attempts)
 	if reply, ok := o.err.(*ErrorResponse); ok && reply.RetryAfter > 0 {
 		if reply.RetryAfter > p.maxRetryAfter {
-			return retryPlan{reason: &retryAfterTooLong{reply.RetryAfter, p.maxRetryAfter}}
+			return retryPlan{reason: &retryAfterTooLong{reply, p.maxRetryAfter}}
 		}
 		p.hold.extend(time.Now().Add(reply.RetryAfter), reply)
 		wait = p.backoff.onTop(reply.RetryAfter)
@@ -107,11 +107,16 @@ var errBudgetEmpty = errors.New("not retried: the Client's retry budget is used 
 
 // retryAfterTooLong is why a call ended with a reply that asks for more than
 // the Client obeys. An earlier attempt would be refused anyway.
-type retryAfterTooLong struct{ asked, most time.Duration }
+type retryAfterTooLong struct {
+	reply *ErrorResponse
+	most  time.Duration
+}
 
 func (e *retryAfterTooLong) Error() string {
-	return fmt.Sprintf("not retried: Retry-After of %v is above the limit of %v", e.asked, e.most)
+	return fmt.Sprintf("its Retry-After of %v is above the limit of %v", e.reply.RetryAfter, e.most)
 }
+
+func (e *retryAfterTooLong) Unwrap() error { return e.reply }
 
 // outlasts returns an error if ctx will end before a wait that begins now does.
 func outlasts(ctx context.Context, wait time.Duration) error {

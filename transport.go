@@ -14,11 +14,11 @@ import (
 // tracing) or adjust (proxy, TLS) and pass to [WithHTTPClient]. A Client without
 // that option has one of its own.
 //
-// It speaks HTTP/1.1, one request per connection at a time: over HTTP/2, a server
-// that restarts or rotates its connections takes many requests along whose
-// outcome can't be known then. To have HTTP/2 all the same, call
-// Protocols.SetHTTP2(true) on it. It honours HTTPS_PROXY, HTTP_PROXY and
-// NO_PROXY, and closes a connection that was idle for 4 seconds.
+// It speaks HTTP/1.1, one request per connection at a time. Over HTTP/2, if a
+// server restarts or rotates its connections, many requests break at once and
+// leave their ids Unconfirmed. If you want HTTP/2, call
+// Protocols.SetHTTP2(true). It honours HTTPS_PROXY, HTTP_PROXY and NO_PROXY,
+// and closes a connection that was idle for 4 seconds.
 func NewTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	protocols := new(http.Protocols)

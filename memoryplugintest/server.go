@@ -82,7 +82,8 @@ type Fault struct {
 	// Status, from 200 to 999, is the reply's status.
 	Status int
 	// Header and Body are those of the reply with Status, and need one. Without
-	// a Body the reply has the error body that the API documents.
+	// a Body the reply has the error body that the API documents. A Retry-After
+	// makes a client wait for a whole second at least.
 	Header http.Header
 	Body   string
 	// Drop closes the connection without a reply, whatever Status says.
