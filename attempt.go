@@ -87,6 +87,7 @@ func (c *Client) attempt(ctx context.Context, r request) outcome {
 		o = c.lost(ctx, attemptCtx, err, connected)
 	case resp.Request != nil && resp.Request.Method != r.method:
 		o = outcome{verdict: unknown, err: unexpected("the transport followed a redirect: the reply is to a " + resp.Request.Method)}
+		o.status, o.requestID = resp.StatusCode, requestID(resp.Header, c.secret)
 	case resp.StatusCode == http.StatusOK:
 		o = c.readAnswer(ctx, attemptCtx, resp, len(r.body))
 	default:
@@ -131,7 +132,7 @@ func (c *Client) readAnswer(ctx, attemptCtx context.Context, resp *http.Response
 	case encoding != "":
 		o = outcome{verdict: unknown, err: unexpected("200 OK is still encoded as " + quote(c.secret.strike(encoding)))}
 	case len(body) > limit:
-		o = outcome{verdict: unknown, err: unexpected(fmt.Sprintf("200 OK with a body of more than %d bytes", limit))}
+		o = outcome{verdict: unknown, err: unexpected(fmt.Sprintf("200 OK with a body of more than %d bytes: %s", limit, c.secret.quote(body)))}
 	case err != nil:
 		o = c.lost(ctx, attemptCtx, err, true)
 	default:
@@ -152,6 +153,7 @@ func (c *Client) readError(resp *http.Response) outcome {
 	o := outcome{err: e, status: e.StatusCode, requestID: e.RequestID}
 	o.verdict, o.retry = judge(e.StatusCode, e.RetryAfter)
 	if e.StatusCode < 300 || e.StatusCode > 599 {
+		e.Message, e.Text = "", "" // The whole reply is quoted instead.
 		o.err = unexpected(e.Error())
 	}
 	return o

@@ -127,7 +127,7 @@ func TestACompleteReplyThatIsNotDocumentedIsNamedAndNotRetried(t *testing.T) {
 		{"202", answer("HTTP/1.1 202 Accepted" + ok(`{"status":"queued"}`)[15:]), `202 Accepted: "{\"status\":\"queued\"}"`},
 		{"204", answer("HTTP/1.1 204 No Content\r\n\r\n"), "204 No Content"},
 		{"206", answer("HTTP/1.1 206 Partial Content" + ok(onlyADeleted)[15:]), "206 Partial Content"},
-		{"207", answer("HTTP/1.1 207 Multi-Status" + ok(`{"error":"a is locked"}`)[15:]), `207 Multi-Status: "a is locked"`},
+		{"207", answer("HTTP/1.1 207 Multi-Status" + ok(`{"error":"a is locked"}`)[15:]), `207 Multi-Status: "{\"error\":\"a is locked\"}"`},
 		{"an empty 200", answer(ok("")), "200 OK, but the body is not a JSON object"},
 		{"a length that ends inside the JSON", answer("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 26\r\n\r\n" + onlyADeleted), "the JSON of the reply ends early"},
 		{"switching protocols", func(c *wireConn) {

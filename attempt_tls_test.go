@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -316,4 +317,18 @@ func TestAReplyOfAPlainProxyCountsLikeOneOfTheServer(t *testing.T) {
 			assert.Equal(t, tt.attempts, result.Attempts)
 		})
 	}
+}
+
+// On a port that speaks TLS, a record without it is damage on the way.
+func TestADamagedReplyOnceConnectedIsRetriedAndUnconfirmed(t *testing.T) {
+	server, client := testTLS(t)
+	srv := listenTLS(t, server, func(c *wireConn) {
+		c.receive()
+		_, _ = io.WriteString(c.Conn.(*tls.Conn).NetConn(), ok(onlyADeleted))
+	}, answer(ok(nothingDeleted)))
+
+	result, err := deleteA(t.Context(), newClient(t, srv.URL, through(&http.Transport{TLSClientConfig: client})))
+
+	requireUnconfirmed(t, result, err)
+	assert.Equal(t, 2, result.Attempts)
 }

@@ -86,14 +86,14 @@ func (r *batchRun) accountForUnsent() {
 	for _, s := range r.unsent {
 		ids = append(ids, r.ids[s.position:s.position+s.n]...)
 		fates = append(fates, r.fates[s.position:s.position+s.n]...)
-		if s.unknown != nil {
-			call.unknown = s.unknown
+		if s.earlier != nil {
+			call.unknown = s.earlier
 		}
 	}
-	if r.left = len(ids); r.left > 0 {
+	if r.neverSent = len(ids); r.neverSent > 0 {
 		call.reason = r.ended()
 		result := newResult(ids, fates)
-		r.report(result, call.failed(len(result.Unconfirmed), len(ids)))
+		r.report(result, call.unanswered(inDoubt(len(result.Unconfirmed), 0, len(ids))))
 	}
 }
 
@@ -106,7 +106,7 @@ func (r *batchRun) report(result *DeleteConversationsResult, err error) {
 func (r *batchRun) result() (*DeleteConversationsResult, error) {
 	result := newResult(r.ids, r.fates)
 	result.Count, result.Attempts = r.count, r.attempts
-	if r.completed == 1 && r.left == 0 {
+	if r.completed == 1 && r.neverSent == 0 {
 		result.RequestID = r.requestID
 		return result, r.failure
 	}
@@ -124,10 +124,10 @@ func (r *batchRun) err(result *DeleteConversationsResult) error {
 		if r.failed > 1 {
 			with = " failed, the first with "
 		}
-		happened = append(happened, count(r.failed, "batch", "batches")+with+failure.happened+failure.suffix)
+		happened = append(happened, plural(r.failed, "batch", "batches")+with+failure.happened+failure.suffix)
 		e.wrapped = append(e.wrapped, failure)
 	}
-	if r.left > 0 || r.cutShort {
+	if r.neverSent > 0 || r.cutShort {
 		happened = append(happened, r.describeEnd())
 		e.wrapped = append(e.wrapped, r.ended())
 	}
@@ -140,7 +140,7 @@ func (r *batchRun) err(result *DeleteConversationsResult) error {
 
 // describeEnd says why the run ended, unless the first failure says it.
 func (r *batchRun) describeEnd() string {
-	after := " after " + count(r.completed, "batch", "batches")
+	after := " after " + plural(r.completed, "batch", "batches")
 	switch reason := r.ended(); {
 	case reason == ErrStopped:
 		return "stopped" + after

@@ -181,16 +181,34 @@ func TestBatchesSentOneAtATimeWaitAsRetriesDoIfTheFailureMayPass(t *testing.T) {
 }
 
 // It would be sent while the server is known to be down.
+// The fifth wait is a random one of up to 8 seconds. That none of fifty is longer
+// than 2 happens once in 10^30 runs.
+func TestTheWaitsBetweenBatchesSentOneAtATimeGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var longest time.Duration
+		for range 50 {
+			m := remember(reply(503, ``))
+			_, err := m.client(t, defaultBackoff, memoryplugin.WithMaxRetries(0)).DeleteConversationsInBatches(t.Context(),
+				numberedIDs(50), memoryplugin.BatchOptions{Size: 1, Concurrency: 1})
+			require.Error(t, err)
+			longest = max(longest, m.waits()[4])
+		}
+		assert.Greater(t, longest, 2*time.Second)
+	})
+}
+
 func TestABatchIsNotSentWithoutTheWaitThatOutlastsTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := remember(reply(503, ``))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
+		start := time.Now()
 
 		result, err := m.client(t, longBackoff, memoryplugin.WithMaxRetries(0)).DeleteConversationsInBatches(ctx,
 			numberedIDs(50), memoryplugin.BatchOptions{Size: 1, Concurrency: 1})
 
 		assert.Len(t, m.arrived(), 1)
+		assert.Zero(t, time.Since(start))
 		assertAccounted(t, result, err, 50)
 		assert.Equal(t, numberedIDs(50)[1:], result.NotDeleted)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)

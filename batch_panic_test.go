@@ -207,3 +207,31 @@ func TestNothingIsLeftRunningWhenARunReturns(t *testing.T) {
 		})
 	}
 }
+
+func TestAPanicCancelsWhatIsOnTheWireWhileOnBatchTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var cancelled time.Duration
+		tr := transport(func(r *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(r.Body)
+			switch string(body) {
+			case `{"ids":["a"]}`:
+				return &http.Response{StatusCode: 403, Body: http.NoBody}, nil
+			case `{"ids":["b"]}`:
+				<-time.After(time.Second)
+				panic("b")
+			}
+			<-r.Context().Done()
+			cancelled = time.Since(start)
+			return nil, r.Context().Err()
+		})
+		busy := func(*memoryplugin.DeleteConversationsResult, error) { <-time.After(time.Minute) }
+
+		assert.PanicsWithValue(t, "b", func() {
+			_, _ = newClient(t, "http://localhost", through(tr)).DeleteConversationsInBatches(t.Context(), []string{"a", "b", "c"},
+				memoryplugin.BatchOptions{Size: 1, OnBatch: busy})
+		})
+
+		assert.Equal(t, time.Second, cancelled)
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -42,7 +43,7 @@ type batchRun struct {
 	failed    int
 	failure   error // of the first batch that failed
 	cutShort  bool  // a batch was kept from another attempt
-	left      int   // ids that were never sent
+	neverSent int   // ids
 	count     int
 	attempts  int
 	requestID string
@@ -52,7 +53,7 @@ type batchRun struct {
 // span is a number of ids that are in no batch.
 type span struct {
 	position, n int
-	unknown     error // nil, or of an attempt that may have deleted them
+	earlier     error // nil, or of an attempt that may have deleted them
 }
 
 // batch is what one call deletes.
@@ -88,7 +89,7 @@ func newBatchRun(ctx context.Context, c *Client, ids []string, opts BatchOptions
 func (r *batchRun) watchStop() {
 	select {
 	case <-r.stop:
-		r.end(ended{ErrStopped})
+		r.end(ownReason{ErrStopped})
 	case <-r.waits.Done():
 	}
 }
@@ -126,7 +127,7 @@ func (r *batchRun) send() {
 	if r.failures > 0 {
 		most = 1
 	}
-	for r.inFlight < most && r.crashed == nil {
+	for r.inFlight < most {
 		// If the run is over before it begins, its first batch says why.
 		if len(r.unsent) == 0 || r.started && r.ended() != nil {
 			return
@@ -142,7 +143,7 @@ func (r *batchRun) send() {
 func (r *batchRun) ended() error {
 	select {
 	case <-r.stop: // Whoever closes it may be faster than watchStop.
-		r.end(ended{ErrStopped})
+		r.end(ownReason{ErrStopped})
 	default:
 	}
 	return contextError(r.waits, r.client.secret)
@@ -158,7 +159,7 @@ func (r *batchRun) take() *batch {
 		r.unsent = r.unsent[1:]
 	}
 	b.deletion = r.client.newDeletion(r.ctx, r.ids[b.position:b.position+b.n])
-	b.waits, b.stop, b.deletion.unknown = r.waits, r.stop, b.span.unknown
+	b.waits, b.stop, b.unknown = r.waits, r.stop, b.earlier
 	if b.alone && r.mayPass {
 		b.delay = r.client.retries.backoff.wait(r.failures)
 	}
@@ -178,7 +179,7 @@ func (r *batchRun) delete(b *batch) {
 	b.run()
 	b.returned = true
 	if reason := b.endsRun(); reason != nil {
-		r.end(ended{reason})
+		r.end(ownReason{reason})
 	}
 }
 
@@ -217,18 +218,20 @@ func (r *batchRun) receive(b *batch) {
 // halve makes the batches that follow b half as large, and puts its ids before all others.
 func (r *batchRun) halve(b *batch) {
 	r.size = min(r.size, (b.n+1)/2)
-	if b.deletion.unknown != nil {
+	if b.unknown != nil {
 		b.setAll(unconfirmed)
 		copy(r.fates[b.position:], b.fates) // Unless they are sent and more is known.
 	}
-	r.unsent = append([]span{{b.position, b.n, b.deletion.unknown}}, r.unsent...)
+	r.unsent = append([]span{{b.position, b.n, b.unknown}}, r.unsent...)
 }
 
 // book adds up what b came to, and decides how the run goes on.
 func (r *batchRun) book(b *batch) {
 	copy(r.fates[b.position:], b.fates)
 	r.completed++
-	r.count += b.count
+	if r.count += b.count; b.count > 0 && r.count < 0 {
+		r.count = math.MaxInt // Some server counts without end.
+	}
 	r.requestID = b.requestID
 	if b.attempts > 0 {
 		r.mayPass = b.mayPass // Otherwise what it waited for has not passed.
@@ -250,6 +253,6 @@ func (r *batchRun) book(b *batch) {
 	r.cutShort = r.cutShort || r.ctx.Err() != nil || end != nil && errors.Is(b.err, end)
 	if r.failures > maxFailuresInRow {
 		cause := b.err.(*callError).wrapped[0] // Not b.err, which may be ErrUnconfirmed.
-		r.end(ended{fmt.Errorf("%d batches in a row failed, the last with %w", maxFailuresInRow, cause)})
+		r.end(ownReason{fmt.Errorf("%d batches in a row failed, the last with %w", maxFailuresInRow, cause)})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -528,4 +529,39 @@ func TestAFailedBatchDoesNotStopTheRun(t *testing.T) {
 			assert.Equal(t, []string{"a", "c"}, result.Deleted)
 		})
 	}
+}
+
+func TestIfAllIDsFitOneBatchTheErrorIsThatCallsEvenIfItIsNeverSent(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	result, err := newClient(t, "http://localhost").DeleteConversationsInBatches(ctx, onlyA, memoryplugin.BatchOptions{})
+
+	assertAccounted(t, result, err, 1)
+	assert.EqualError(t, err, "memoryplugin: delete conversations: context canceled (0 attempts)")
+}
+
+func TestABatchOfAllIDsThatAHoldKeptFromBeingSentHasTheReplyThatSetIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := once(t, remember(reply(429, ``, "Retry-After", "30")))
+		_, err := client.DeleteConversations(t.Context(), onlyA)
+		require.Error(t, err)
+		stop := make(chan struct{})
+		time.AfterFunc(time.Second, func() { close(stop) })
+
+		result, err := client.DeleteConversationsInBatches(t.Context(), onlyA, memoryplugin.BatchOptions{Stop: stop})
+
+		assertAccounted(t, result, err, 1)
+		assert.ErrorIs(t, err, memoryplugin.ErrStopped)
+		hasReply(t, 429, err)
+	})
+}
+
+func TestCountsWithoutEndDoNotAddUpToLessThanNothing(t *testing.T) {
+	srv := serve(t, reply(200, fmt.Sprintf(`{"deleted":[],"count":%d}`, math.MaxInt)))
+
+	result, err := newClient(t, srv.URL).DeleteConversationsInBatches(t.Context(), []string{"a", "b"}, memoryplugin.BatchOptions{Size: 1})
+
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+	assert.Equal(t, math.MaxInt, result.Count)
 }

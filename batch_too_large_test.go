@@ -291,3 +291,24 @@ func TestA413ThatComesAfterTheEndOfARunIsNotHalved(t *testing.T) {
 		assert.ErrorIs(t, err, memoryplugin.ErrUnauthorized)
 	})
 }
+
+func TestALate413DoesNotMakeBatchesLargerAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &batchServer{}
+		srv.step = func(w http.ResponseWriter, r *http.Request, ids []string) {
+			if ids[0] == "conv-00008" && len(ids) == 8 {
+				<-time.After(5 * time.Second) // By then it is known that 2 is small enough.
+			} else {
+				<-time.After(time.Second)
+			}
+			atMost(2)(w, r, ids)
+		}
+
+		result, err := srv.inMemory(t).DeleteConversationsInBatches(t.Context(), numberedIDs(32),
+			memoryplugin.BatchOptions{Size: 8, Concurrency: 2})
+
+		require.NoError(t, err)
+		assert.Len(t, result.Deleted, 32)
+		assert.Equal(t, append([]int{8, 8, 4}, slices.Repeat([]int{2}, 16)...), lengths(srv.received()))
+	})
+}

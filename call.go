@@ -174,31 +174,17 @@ func (c *call) plan(o outcome) (wait time.Duration, again bool) {
 	return plan.wait, plan.again
 }
 
-// newError returns the error of the call that leaves unconfirmed of its ids in doubt.
-func (c *call) newError(unconfirmed, of int, happened string, wrapped ...error) error {
-	suffix := " (" + count(c.attempts, "attempt", "attempts")
+// newError returns the error of the call. A doubt says how many ids are unconfirmed.
+func (c *call) newError(doubt, happened string, wrapped ...error) error {
+	suffix := " (" + plural(c.attempts, "attempt", "attempts")
 	if c.requestID != "" {
 		suffix += ", request id " + quote(c.requestID)
 	}
-	asked := c.operation + inDoubt(unconfirmed, 0, of)
-	return &callError{asked: asked, happened: happened, suffix: suffix + ")", unconfirmed: unconfirmed > 0, wrapped: wrapped}
+	return &callError{asked: c.operation + doubt, happened: happened, suffix: suffix + ")", unconfirmed: doubt != "", wrapped: wrapped}
 }
 
-// inDoubt says how many ids are unconfirmed and not deleted, if any are.
-func inDoubt(unconfirmed, notDeleted, of int) string {
-	switch {
-	case unconfirmed > 0 && notDeleted > 0:
-		return fmt.Sprintf(": %d of %d unconfirmed, %d not deleted", unconfirmed, of, notDeleted)
-	case unconfirmed > 0:
-		return fmt.Sprintf(": %d of %d unconfirmed", unconfirmed, of)
-	case notDeleted > 0:
-		return fmt.Sprintf(": %d of %d not deleted", notDeleted, of)
-	}
-	return ""
-}
-
-// failed returns the error of a call that was not answered.
-func (c *call) failed(unconfirmed, of int) error {
+// unanswered returns the error of a call that was not answered.
+func (c *call) unanswered(doubt string) error {
 	var texts []string
 	var wrapped []error
 	for _, err := range []error{c.failure, c.reason} {
@@ -210,7 +196,7 @@ func (c *call) failed(unconfirmed, of int) error {
 		err := earlierAttempt(c.unknown)
 		texts, wrapped = append(texts, err.Error()), append(wrapped, err)
 	}
-	return c.newError(unconfirmed, of, strings.Join(texts, "; "), wrapped...)
+	return c.newError(doubt, strings.Join(texts, "; "), wrapped...)
 }
 
 // earlierAttempt is why the last attempt does not settle a call's outcome.
@@ -218,8 +204,8 @@ func earlierAttempt(err error) error {
 	return fmt.Errorf("an earlier attempt may have been applied: %w", err)
 }
 
-// count says how many there are of something.
-func count(n int, one, many string) string {
+// plural says how many there are of something.
+func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

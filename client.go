@@ -1,6 +1,8 @@
 package memoryplugin
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,11 +39,7 @@ type Client struct {
 // sent yet. If the key or an option can't be used, the error is
 // [ErrInvalidArgument].
 func NewClient(apiKey string, opts ...Option) (*Client, error) {
-	c, err := newClient(apiKey, opts)
-	if err != nil {
-		return nil, invalidArgument("new client", err)
-	}
-	return c, nil
+	return newClient(apiKey, defaultConfig(), opts)
 }
 
 // NewClientFromEnv is [NewClient] with the API key from MEMORYPLUGIN_API_KEY and
@@ -52,10 +50,9 @@ func NewClientFromEnv(opts ...Option) (*Client, error) {
 	if apiKey == "" {
 		return nil, invalidArgument("new client", errors.New("MEMORYPLUGIN_API_KEY is not set"))
 	}
-	if baseURL := os.Getenv("MEMORYPLUGIN_BASE_URL"); baseURL != "" {
-		opts = append([]Option{WithBaseURL(baseURL)}, opts...)
-	}
-	return NewClient(apiKey, opts...)
+	config := defaultConfig()
+	config.baseURL = cmp.Or(os.Getenv("MEMORYPLUGIN_BASE_URL"), config.baseURL)
+	return newClient(apiKey, config, opts)
 }
 
 // WithAPIKey returns a Client for another account, with the same settings. It
@@ -64,8 +61,8 @@ func NewClientFromEnv(opts ...Option) (*Client, error) {
 // account that it was sent to. It costs little: make one for each call if you
 // like. If apiKey can't be used, the error is [ErrInvalidArgument].
 func (c *Client) WithAPIKey(apiKey string) (*Client, error) {
-	if c == nil || c.transport == nil {
-		return nil, invalidArgument("with API key", errNotMade)
+	if err := c.check(context.Background()); err != nil {
+		return nil, invalidArgument("with API key", err)
 	}
 	other, err := c.withAPIKey(apiKey)
 	if err != nil {
@@ -74,10 +71,19 @@ func (c *Client) WithAPIKey(apiKey string) (*Client, error) {
 	return other, nil
 }
 
-var errNotMade = errors.New("the Client was not made by NewClient")
+func newClient(apiKey string, config *config, opts []Option) (*Client, error) {
+	c, err := config.apply(opts)
+	if err == nil {
+		c, err = c.withAPIKey(apiKey)
+	}
+	if err != nil {
+		return nil, invalidArgument("new client", err)
+	}
+	return c, nil
+}
 
-func newClient(apiKey string, opts []Option) (*Client, error) {
-	config := defaultConfig()
+// apply applies opts, and returns a Client without a key.
+func (config *config) apply(opts []Option) (*Client, error) {
 	for i, opt := range opts {
 		if opt == nil {
 			return nil, fmt.Errorf("opts[%d] is nil", i)
@@ -95,7 +101,7 @@ func newClient(apiKey string, opts []Option) (*Client, error) {
 	header.Set("Accept-Encoding", "identity") // An answer is read to the letter.
 	header.Set("Content-Type", "application/json")
 	header.Set("User-Agent", strings.TrimSpace(config.product+" memoryplugin-go/"+Version))
-	c := &Client{
+	return &Client{
 		baseURL:        baseURL,
 		header:         func() http.Header { return maps.Clone(header) },
 		transport:      config.transport(),
@@ -108,8 +114,7 @@ func newClient(apiKey string, opts []Option) (*Client, error) {
 			maxRetryAfter: config.maxRetryAfter,
 			budget:        &budget{},
 		},
-	}
-	return c.withAPIKey(apiKey)
+	}, nil
 }
 
 func (c *Client) withAPIKey(apiKey string) (*Client, error) {
@@ -125,6 +130,17 @@ func (c *Client) withAPIKey(apiKey string) (*Client, error) {
 	other.header = func() http.Header { return maps.Clone(header) }
 	other.retries = &retries
 	return &other, nil
+}
+
+// check refuses what no method can work with.
+func (c *Client) check(ctx context.Context) error {
+	if c == nil || c.transport == nil {
+		return errors.New("the Client was not made by NewClient")
+	}
+	if ctx == nil {
+		return errors.New("the context is nil")
+	}
+	return nil
 }
 
 func invalidArgument(operation string, err error) error {

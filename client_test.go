@@ -340,3 +340,12 @@ func TestWithAPIKeyRefusesAClientThatWasNotMadeByNewClient(t *testing.T) {
 		})
 	}
 }
+
+func TestABadOptionIsNamedByItsIndexWhateverIsInTheEnvironment(t *testing.T) {
+	t.Setenv("MEMORYPLUGIN_API_KEY", testKey)
+	t.Setenv("MEMORYPLUGIN_BASE_URL", "http://localhost")
+
+	_, err := memoryplugin.NewClientFromEnv(nil)
+
+	assert.ErrorContains(t, err, "opts[0] is nil")
+}

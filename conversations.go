@@ -92,17 +92,6 @@ func (c *Client) checkDeletion(ctx context.Context, ids []string) ([]string, err
 	return unique, err
 }
 
-// check refuses what no method can work with.
-func (c *Client) check(ctx context.Context) error {
-	if c == nil || c.transport == nil {
-		return errNotMade
-	}
-	if ctx == nil {
-		return errors.New("the context is nil")
-	}
-	return nil
-}
-
 func checkID(i int, id string) error {
 	if strings.TrimSpace(id) == "" {
 		return fmt.Errorf("ids[%d] is blank", i)
@@ -195,7 +184,7 @@ func (d *deletion) run() {
 		if d.unknown != nil {
 			d.setAll(unconfirmed)
 		}
-		d.err = d.failed(d.number(unconfirmed), len(d.ids))
+		d.err = d.unanswered(d.inDoubt())
 		return
 	}
 	doubt := d.readAnswer()
@@ -211,9 +200,8 @@ func (d *deletion) run() {
 			d.fates[i] = rest
 		}
 	}
-	left := d.number(unconfirmed)
-	if errors.Is(doubt, ErrUnexpectedResponse) || left > 0 {
-		d.err = d.newError(left, len(d.ids), doubt.Error(), doubt)
+	if text := d.inDoubt(); text != "" || errors.Is(doubt, ErrUnexpectedResponse) {
+		d.err = d.newError(text, doubt.Error(), doubt)
 	}
 }
 
@@ -223,15 +211,28 @@ func (d *deletion) setAll(f fate) {
 	}
 }
 
-// number returns how many ids have that fate.
-func (d *deletion) number(f fate) int {
+// inDoubt says how many ids are unconfirmed, if any are.
+func (d *deletion) inDoubt() string {
 	n := 0
-	for _, other := range d.fates {
-		if other == f {
+	for _, f := range d.fates {
+		if f == unconfirmed {
 			n++
 		}
 	}
-	return n
+	return inDoubt(n, 0, len(d.ids))
+}
+
+// inDoubt says how many ids are unconfirmed and not deleted, if any are.
+func inDoubt(unconfirmed, notDeleted, of int) string {
+	switch {
+	case unconfirmed > 0 && notDeleted > 0:
+		return fmt.Sprintf(": %d of %d unconfirmed, %d not deleted", unconfirmed, of, notDeleted)
+	case unconfirmed > 0:
+		return fmt.Sprintf(": %d of %d unconfirmed", unconfirmed, of)
+	case notDeleted > 0:
+		return fmt.Sprintf(": %d of %d not deleted", notDeleted, of)
+	}
+	return ""
 }
 
 // readAnswer finds out which ids are deleted. It returns why the answer can't be
@@ -253,8 +254,8 @@ func (d *deletion) readAnswer() error {
 		d.count = reply.count
 	}
 	switch {
-	case len(reply.failure) > 0:
-		return unexpected("200 OK with an error: " + d.client.secret.quote(reply.failure))
+	case len(reply.complaint) > 0:
+		return unexpected("200 OK with an error: " + d.client.secret.quote(reply.complaint))
 	case len(strangers) > 0:
 		return unexpected("the reply lists " + d.describe(strangers))
 	case reply.listed && d.count != listed:
@@ -309,7 +310,7 @@ func (d *deletion) describe(strangers [][]byte) string {
 	for _, id := range strangers[:min(len(strangers), 3)] {
 		names = append(names, d.client.secret.quote(id))
 	}
-	return count(len(strangers), "id that was not requested: ", "ids that were not requested: ") + strings.Join(names, ", ")
+	return plural(len(strangers), "id that was not requested: ", "ids that were not requested: ") + strings.Join(names, ", ")
 }
 
 func (d *deletion) result() *DeleteConversationsResult {

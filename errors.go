@@ -83,21 +83,17 @@ func (e *ErrorResponse) Error() string {
 	return status
 }
 
+var statusErrors = map[int]error{
+	http.StatusUnauthorized:          ErrUnauthorized,
+	http.StatusForbidden:             ErrForbidden,
+	http.StatusNotFound:              ErrNotFound,
+	http.StatusRequestEntityTooLarge: ErrPayloadTooLarge,
+	http.StatusTooManyRequests:       ErrRateLimited,
+}
+
 // Is reports whether target is the sentinel error of e's status.
 func (e *ErrorResponse) Is(target error) bool {
-	switch e.StatusCode {
-	case http.StatusUnauthorized:
-		return target == ErrUnauthorized
-	case http.StatusForbidden:
-		return target == ErrForbidden
-	case http.StatusNotFound:
-		return target == ErrNotFound
-	case http.StatusRequestEntityTooLarge:
-		return target == ErrPayloadTooLarge
-	case http.StatusTooManyRequests:
-		return target == ErrRateLimited
-	}
-	return false
+	return target != nil && target == statusErrors[e.StatusCode]
 }
 
 // Retryable reports whether sending the request again later may work. It is true
@@ -221,8 +217,8 @@ func (e *foreignError) As(target any) bool {
 	return !ours && errors.As(e.err, target)
 }
 
-// ended is the cause of a context that the SDK itself has ended.
-type ended struct{ error }
+// ownReason is the cause of a context that the SDK itself has ended.
+type ownReason struct{ error }
 
 // contextError returns nil, or why ctx has ended: the SDK's own reason, or the
 // context's error with its cause, which need not be context.Canceled.
@@ -232,7 +228,7 @@ func contextError(ctx context.Context, s secret) error {
 		return nil
 	}
 	cause := context.Cause(ctx)
-	if reason, ok := cause.(ended); ok {
+	if reason, ok := cause.(ownReason); ok {
 		return reason.error
 	}
 	from := "the context ended" // A Context of the caller's own can say anything.

@@ -198,3 +198,24 @@ func TestADeadlineBeforeTheEndOfAHoldThatStartedWhileTheLimiterWaitedEndsTheCall
 		assert.Equal(t, 2*time.Second, time.Since(srv.start))
 	})
 }
+
+func TestAHoldThatIsOverIsNotInTheErrorOfALimiterAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := remember(reply(429, "", "Retry-After", "5"))
+		failing := false
+		client := once(t, srv, memoryplugin.WithLimiter(limiterFunc(func(context.Context) error {
+			if failing {
+				return errors.New("no permit")
+			}
+			return nil
+		})))
+		_, err := client.DeleteConversations(t.Context(), onlyA)
+		require.Error(t, err)
+		failing = true
+
+		_, err = client.DeleteConversations(t.Context(), onlyA)
+
+		assert.ErrorContains(t, err, "no permit")
+		assert.NotErrorIs(t, err, memoryplugin.ErrRateLimited)
+	})
+}

@@ -259,13 +259,13 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (*url.URL, error) {
 	if err != nil {
 		return nil, errors.New("the base URL can't be parsed")
 	}
-	port, err := strconv.Atoi(u.Port())
+	port, _ := strconv.Atoi(u.Port()) // Parse takes digits alone.
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("the base URL must begin with https:// (or http:// for loopback)")
 	case u.Hostname() == "":
 		return nil, errors.New("the base URL has no host")
-	case u.Port() != "" && (err != nil || port > math.MaxUint16):
+	case port > math.MaxUint16:
 		return nil, errors.New("the base URL's port is not a number up to 65535")
 	case u.User != nil:
 		return nil, errors.New("the base URL has user info")

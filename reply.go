@@ -13,12 +13,12 @@ import (
 
 // deletionReply is the answer to a deletion, {"deleted": [...], "count": n}.
 type deletionReply struct {
-	named   bool     // it has "deleted"
-	listed  bool     // and that is not null
-	deleted [][]byte // the ids that it lists
-	counted bool     // it has "count"
-	count   int      // the nearest int
-	failure []byte   // its "error", if that says something
+	named     bool     // it has "deleted"
+	listed    bool     // and that is not null
+	deleted   [][]byte // the ids that it lists
+	counted   bool     // it has "count"
+	count     int      // the nearest int
+	complaint []byte   // its "error", if that says something
 }
 
 // confirmsAll reports whether body says to the letter that the ids in list, the
@@ -83,8 +83,8 @@ func (r *deletionReply) read(name, value []byte, n int) error {
 		if text := string(value); text == "null" || text == `""` {
 			return nil
 		}
-		if r.failure = value; value[0] == '"' {
-			r.failure, _ = readString(value)
+		if r.complaint = value; value[0] == '"' {
+			r.complaint, _ = readString(value)
 		}
 	}
 	return nil

@@ -153,7 +153,7 @@ func FuzzConfirmsAll(f *testing.F) {
 		reply, err := readDeletion(body, 2)
 		require.NoError(t, err)
 		assert.Equal(t, reading{listed: true, deleted: ids, counted: true, count: 2}, reply.reading())
-		assert.Empty(t, reply.failure)
+		assert.Empty(t, reply.complaint)
 	})
 }
 

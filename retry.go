@@ -134,13 +134,9 @@ type backoff struct{ min, max time.Duration }
 func (b backoff) wait(n int) time.Duration {
 	ceiling := b.min
 	for ; n > 1 && ceiling < b.max; n-- {
-		if ceiling > math.MaxInt64/2 {
-			ceiling = b.max
-			break
-		}
-		ceiling *= 2
+		ceiling += min(ceiling, b.max-ceiling) // Doubled, but without an overflow.
 	}
-	return random(min(ceiling, b.max))
+	return random(ceiling)
 }
 
 // onTop adds jitter to a Retry-After, so that those it held back don't all

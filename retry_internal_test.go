@@ -93,6 +93,8 @@ func TestPlan(t *testing.T) {
 			{outcome: noHost, tokens: 486},
 			{outcome: got(503, 0), again: true, tokens: 472},
 			{outcome: cancelled, tokens: 472},
+			{outcome: got(503, 0), again: true, tokens: 458},
+			{outcome: outcome{verdict: unknown, cut: true, status: 200, err: context.Canceled}, tokens: 458},
 		}},
 		"a retry without tokens is not made": {spent: 487, steps: []step{
 			{outcome: got(503, 0), tokens: 13, reason: "retry budget is used up"},

@@ -30,8 +30,8 @@ var (
 		`\`, `\\`, `"`, `\u0022`, "&", `\u0026`, "'", `\u0027`, "+", `\u002B`, "<", `\u003C`, ">", `\u003E`, "`", `\u0060`)
 )
 
-// writtenForms returns key as it is, and as JSON, a URL or HTML may escape it,
-// the longest first. Nearly every key has nothing to escape, and so one form.
+// writtenForms returns key as it is, and as JSON, a URL or HTML may escape it.
+// Nearly every key has nothing to escape, and so one form.
 func writtenForms(key string) []string {
 	short := strings.Trim(strconv.Quote(key), `"`)
 	long, _ := json.Marshal(key) // With < > & as \u003c.
@@ -46,12 +46,7 @@ func writtenForms(key string) []string {
 	for _, escaped := range []string{query, path, strings.ReplaceAll(query, "~", "%7E"), keptByJavaScript.Replace(query)} {
 		forms = append(forms, escaped, percentEscape.ReplaceAllStringFunc(escaped, strings.ToLower))
 	}
-	slices.SortFunc(forms, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
+	slices.Sort(forms)
 	return slices.Compact(forms)
 }
 
