@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
@@ -29,6 +30,36 @@ func ExampleNewServer() {
 	// Output:
 	// <nil>
 	// left: [conv-2]
+}
+
+func ExampleServer_AddConversation() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+	pinned := true
+	srv.AddConversation(memoryplugintest.Conversation{
+		Conversation: memoryplugin.Conversation{
+			ID: "conv-1", Title: "A walk through Rome", Platform: "chatgpt", Pinned: &pinned,
+			CreatedAt: time.Date(2025, time.May, 1, 8, 0, 0, 0, time.UTC),
+		},
+		Messages: []memoryplugin.Message{{Sender: "human", Text: "Where do I start?"}},
+	})
+	srv.AddConversations("conv-2") // Of which there is nothing but the id.
+
+	ctx, client := context.Background(), srv.Client()
+	lastYear, err := client.AllConversations(ctx, memoryplugin.ConversationFilter{DateFrom: "2025-01-01", DateTo: "2025-12-31"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, conversation := range lastYear {
+		transcript, err := client.GetTranscript(ctx, conversation.ID)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("%s, %q: %s\n", conversation.ID, conversation.Title, transcript.Messages[0].Text)
+	}
+	// Output: conv-1, "A walk through Rome": Where do I start?
 }
 
 func ExampleServer_FailNext() {

@@ -2,8 +2,8 @@
 // code that uses package memoryplugin.
 //
 // A [Server] is a real HTTP server on a loopback port. It keeps conversations,
-// deletes them as the API documents it, refuses what the API would refuse, and
-// fails coming requests in the ways that a network does:
+// lists and deletes them as the API documents it, refuses what the API would
+// refuse, and fails coming requests in the ways that a network does:
 //
 //	srv := memoryplugintest.NewServer(t)
 //	srv.AddConversations("conv-1", "conv-2")
@@ -22,6 +22,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +36,11 @@ import (
 // APIKey is the only key that a [Server] accepts.
 const APIKey = "memoryplugintest-key"
 
-const conversationsPath = "/api/chat-history/chats"
+const (
+	conversationsPath = "/api/chat-history/chats"
+	transcriptPath    = "/api/chat-history/conversation"
+	countPath         = "/api/chat-history/count"
+)
 
 // maxBody is the most that a Server reads of a request's body.
 const maxBody = 64 << 20
@@ -51,8 +56,9 @@ type Server struct {
 	close  context.CancelFunc
 
 	mu            sync.Mutex
-	conversations map[string]int // by id, numbered in the order in which they were added
+	conversations map[string]numbered // by id
 	added         int
+	sorted        []Conversation // in the order in which they were added; nil if out of date
 	faults        []Fault
 	failFunc      func(Request) Fault
 	requests      []Request
@@ -63,6 +69,7 @@ type Server struct {
 type Request struct {
 	Method string
 	Path   string
+	Query  url.Values
 	Header http.Header
 	Body   []byte
 	IDs    []string // nil if the body is not a deletion
@@ -96,7 +103,7 @@ type Fault struct {
 // tb and its subtests have ended. A nil tb is allowed, for a Server outside
 // tests; the caller then closes it.
 func NewServer(tb testing.TB) *Server {
-	s := &Server{conversations: map[string]int{}}
+	s := &Server{conversations: map[string]numbered{}}
 	s.closed, s.close = context.WithCancel(context.Background())
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	s.URL = s.http.URL
@@ -129,16 +136,26 @@ func (s *Server) Client(opts ...memoryplugin.Option) *memoryplugin.Client {
 	return client
 }
 
-// AddConversations adds conversations. An id that is there already is not added
-// a second time.
+// AddConversations adds conversations of which there is nothing but the id. They
+// are listed with an empty title and platform, and without counts, times and pin;
+// their transcripts have no messages. An id that is there already is not added a
+// second time.
 func (s *Server) AddConversations(ids ...string) {
+	for _, id := range ids {
+		s.AddConversation(Conversation{Conversation: memoryplugin.Conversation{ID: id}})
+	}
+}
+
+// AddConversation adds a conversation with everything that the API can show. An
+// id that is there already is not added a second time. What is nil or zero is sent
+// as null or left out, and no filter on it matches.
+func (s *Server) AddConversation(c Conversation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, id := range ids {
-		if _, ok := s.conversations[id]; !ok {
-			s.added++
-			s.conversations[id] = s.added
-		}
+	if _, ok := s.conversations[c.ID]; !ok {
+		s.added++
+		s.conversations[c.ID] = numbered{c, s.added}
+		s.sorted = nil
 	}
 }
 
@@ -147,9 +164,27 @@ func (s *Server) AddConversations(ids ...string) {
 func (s *Server) Conversations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(s.conversations), func(a, b string) int {
-		return s.conversations[a] - s.conversations[b]
-	})
+	ids := []string{}
+	for _, c := range s.inOrder() {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// numbered is a conversation, numbered in the order in which they were added.
+type numbered struct {
+	Conversation
+	n int
+}
+
+func (s *Server) inOrder() []Conversation {
+	if s.sorted == nil {
+		byNumber := func(a, b numbered) int { return a.n - b.n }
+		for _, c := range slices.SortedFunc(maps.Values(s.conversations), byNumber) {
+			s.sorted = append(s.sorted, c.Conversation)
+		}
+	}
+	return s.sorted
 }
 
 // Requests returns the requests received so far, in the order of their arrival.
@@ -213,8 +248,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	ids, refusal := check(r, body)
-	fault := s.receive(Request{Method: r.Method, Path: r.URL.Path, Header: r.Header, Body: body, IDs: ids})
+	ids, serve := s.route(r, body)
+	fault := s.receive(Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.Query(), Header: r.Header, Body: body, IDs: ids})
 	if err := fault.check(); err != nil {
 		refuse(http.StatusInternalServerError, "%v", err).send(w, false)
 		return
@@ -222,7 +257,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 	var answer *reply
 	if fault.Applied {
-		answer = s.delete(ids, refusal)
+		answer = serve()
 	}
 	s.wait(fault.Delay)
 	switch {
@@ -231,7 +266,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case fault.Status != 0:
 		answer = fault.reply()
 	case answer == nil:
-		answer = s.delete(ids, refusal)
+		answer = serve()
 	}
 	answer.send(w, fault.CutReply)
 }
@@ -275,11 +310,40 @@ func (s *Server) wait(d time.Duration) {
 	}
 }
 
-// delete answers a request: with its refusal, or by deleting.
-func (s *Server) delete(ids []string, refusal *reply) *reply {
-	if refusal != nil {
-		return refusal
+// route returns what serves a request, and the ids that it would delete.
+func (s *Server) route(r *http.Request, body []byte) (ids []string, serve func() *reply) {
+	refused := func(status int, message string) func() *reply {
+		return func() *reply { return refuse(status, "%s", message) }
 	}
+	reads := map[string]func(url.Values) *reply{
+		conversationsPath: s.list, transcriptPath: s.transcript, countPath: s.count,
+	}
+	read, known := reads[r.URL.Path]
+	switch {
+	case !known:
+		return nil, refused(http.StatusNotFound, "Not found")
+	case r.Method == http.MethodGet:
+	case r.Method != http.MethodDelete || r.URL.Path != conversationsPath:
+		return nil, refused(http.StatusMethodNotAllowed, "Method not allowed")
+	}
+	switch mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); {
+	case r.Header.Get("Authorization") != "Bearer "+APIKey:
+		return nil, refused(http.StatusUnauthorized, "Invalid API key")
+	case r.Method == http.MethodGet && len(body) > 0:
+		return nil, refused(http.StatusBadRequest, "Invalid body: want none")
+	case r.Method == http.MethodGet:
+		return nil, func() *reply { return read(r.URL.Query()) }
+	case mediaType != "application/json":
+		return nil, refused(http.StatusUnsupportedMediaType, "The content type must be application/json")
+	}
+	ids, err := parseIDs(body)
+	if err != nil {
+		return nil, refused(http.StatusBadRequest, "Invalid body: "+err.Error())
+	}
+	return ids, func() *reply { return s.delete(ids) }
+}
+
+func (s *Server) delete(ids []string) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.maxIDs > 0 && len(ids) > s.maxIDs {
@@ -290,30 +354,10 @@ func (s *Server) delete(ids []string, refusal *reply) *reply {
 		if _, ok := s.conversations[id]; ok {
 			delete(s.conversations, id)
 			deleted = append(deleted, id)
+			s.sorted = nil
 		}
 	}
 	return newReply(http.StatusOK, map[string]any{"deleted": deleted, "count": len(deleted)})
-}
-
-// check returns the ids of a deletion as the API documents it, or what the API
-// would answer to anything else.
-func check(r *http.Request, body []byte) ([]string, *reply) {
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case r.URL.Path != conversationsPath:
-		return nil, refuse(http.StatusNotFound, "Not found")
-	case r.Method != http.MethodDelete:
-		return nil, refuse(http.StatusMethodNotAllowed, "Method not allowed")
-	case r.Header.Get("Authorization") != "Bearer "+APIKey:
-		return nil, refuse(http.StatusUnauthorized, "Invalid API key")
-	case mediaType != "application/json":
-		return nil, refuse(http.StatusUnsupportedMediaType, "The content type must be application/json")
-	}
-	ids, err := parseIDs(body)
-	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "Invalid body: %v", err)
-	}
-	return ids, nil
 }
 
 // parseIDs reads {"ids": ["...", ...]} and nothing else.
