@@ -23,6 +23,7 @@ type request struct {
 	method string
 	url    *url.URL
 	body   []byte
+	read   bool // changes nothing, so it may be sent any number of times
 }
 
 // outcome is what one attempt came to.
@@ -89,9 +90,9 @@ func (c *Client) attempt(ctx context.Context, r request) outcome {
 		o = outcome{verdict: unknown, err: unexpected("the transport followed a redirect: the reply is to a " + resp.Request.Method)}
 		o.status, o.requestID = resp.StatusCode, requestID(resp.Header, c.secret)
 	case resp.StatusCode == http.StatusOK:
-		o = c.readAnswer(ctx, attemptCtx, resp, len(r.body))
+		o = c.readAnswer(ctx, attemptCtx, resp, r)
 	default:
-		o = c.readError(resp)
+		o = c.readError(resp, r)
 	}
 	_, o.repeated = w.seen()
 	return o
@@ -107,32 +108,45 @@ func (c *Client) withTimeout(ctx context.Context) (context.Context, context.Canc
 }
 
 func (c *Client) newRequest(ctx context.Context, r request, w *wire) *http.Request {
-	w.body.Reset(r.body)
-	w.length = len(r.body)
 	u := *r.url
 	req := &http.Request{
 		Method: r.method, URL: &u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: c.header(),
+	}
+	if !r.read {
+		req.Header["Content-Type"] = []string{"application/json"}
+		req.Header["Accept-Encoding"] = []string{"identity"} // The answer is read to the letter.
+		w.body.Reset(r.body)
+		w.length = len(r.body)
 		// Without GetBody nothing below can send the request again. NopCloser,
 		// since net/http sends a body that it knows together with the header.
-		Body: io.NopCloser(&w.body), ContentLength: int64(len(r.body)),
+		req.Body, req.ContentLength = io.NopCloser(&w.body), int64(w.length)
 	}
 	return req.WithContext(w.traced(ctx))
 }
 
-const maxAnswer = 16 << 20
+// limits returns how long a 200 is expected to be, and how long it may be.
+func (r request) limits() (expected, most int) {
+	if r.read {
+		return 1 << 20, 64 << 20
+	}
+	return len(r.body) + 512, max(16<<20, 4*len(r.body))
+}
 
-// readAnswer reads a 200 to a request of sent bytes.
-func (c *Client) readAnswer(ctx, attemptCtx context.Context, resp *http.Response, sent int) outcome {
-	limit := max(maxAnswer, 4*sent)
-	body, err := readBody(resp, sent+512, limit+1)
+// readAnswer reads a 200.
+func (c *Client) readAnswer(ctx, attemptCtx context.Context, resp *http.Response, r request) outcome {
+	expected, limit := r.limits()
+	body, err := readBody(resp, expected, limit+1)
 	var o outcome
 	switch encoding := stillEncoded(resp.Header); {
 	case encoding != "":
 		o = outcome{verdict: unknown, err: unexpected("200 OK is still encoded as " + quote(c.secret.strike(encoding)))}
 	case len(body) > limit:
-		o = outcome{verdict: unknown, err: unexpected(fmt.Sprintf("200 OK with a body of more than %d bytes: %s", limit, c.secret.quote(body)))}
+		o = outcome{verdict: unknown, err: unexpected(fmt.Sprintf("200 OK with a body of more than %d bytes", limit))}
+		if !r.read { // Conversations are private.
+			o.err = fmt.Errorf("%w: %s", o.err, c.secret.quote(body))
+		}
 	case err != nil:
 		o = c.lost(ctx, attemptCtx, err, true)
 	default:
@@ -144,7 +158,7 @@ func (c *Client) readAnswer(ctx, attemptCtx context.Context, resp *http.Response
 
 // readError reads any other reply. If its body can't be read to its end, that
 // costs the fields, not the status.
-func (c *Client) readError(resp *http.Response) outcome {
+func (c *Client) readError(resp *http.Response, r request) outcome {
 	var body []byte
 	if resp.StatusCode >= 200 { // What follows a 101 is another protocol.
 		body, _ = readBody(resp, 2*maxErrorBody, 2*maxErrorBody)
@@ -154,6 +168,9 @@ func (c *Client) readError(resp *http.Response) outcome {
 	o.verdict, o.retry = judge(e.StatusCode, e.RetryAfter)
 	if e.StatusCode < 300 || e.StatusCode > 599 {
 		e.Message, e.Text = "", "" // The whole reply is quoted instead.
+		if r.read && isObject(e.Body) {
+			e.Body = nil // Conversations are private.
+		}
 		o.err = unexpected(e.Error())
 	}
 	return o

@@ -54,7 +54,7 @@ type BatchOptions struct {
 //
 //	DELETE /api/chat-history/chats
 func (c *Client) DeleteConversationsInBatches(ctx context.Context, ids []string, opts BatchOptions) (*DeleteConversationsResult, error) {
-	ids, err := c.checkDeletion(ctx, ids)
+	ids, err := c.checkIDs(ctx, deleteOperation, ids)
 	if err == nil {
 		err = opts.check()
 	}

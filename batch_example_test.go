@@ -85,11 +85,28 @@ func ExampleClient_DeleteConversationsInBatches_secondRun() {
 	// deleted [conv-1 conv-2] not listed [conv-3 conv-4]
 }
 
+// The first Ctrl-C stops gently; the second one ends the program.
+func ExampleBatchOptions_signal() {
+	srv := memoryplugintest.NewServer(nil)
+	defer srv.Close()
+	srv.AddConversations("conv-1", "conv-2")
+	client := srv.Client()
+	ctx := context.Background()
+	ids := []string{"conv-1", "conv-2"}
+
+	interrupted, restore := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(interrupted, restore) // A second Ctrl-C ends the program.
+	result, err := client.DeleteConversationsInBatches(ctx, ids, memoryplugin.BatchOptions{Stop: interrupted.Done()})
+
+	fmt.Println(result.Deleted, err)
+	// Output: [conv-1 conv-2] <nil>
+}
+
 // The first Ctrl-C stops gently: the run waits for what is on the wire, and
 // nothing becomes Unconfirmed because of it. The second one cuts it off. Don't
 // use a context that the first signal cancels, such as that of
 // signal.NotifyContext.
-func ExampleBatchOptions_signal() {
+func ExampleBatchOptions_twoSignals() {
 	srv := memoryplugintest.NewServer(nil)
 	defer srv.Close()
 	srv.AddConversations("conv-1", "conv-2")

@@ -43,7 +43,7 @@ func (c *Client) newCall(ctx context.Context, operation, method, path string, bo
 		u.RawPath += path
 	}
 	u.Path += path
-	return &call{client: c, operation: operation, ctx: ctx, waits: ctx, request: request{method, &u, body}}
+	return &call{client: c, operation: operation, ctx: ctx, waits: ctx, request: request{method: method, url: &u, body: body}}
 }
 
 // do makes as many attempts as the retry policy allows.
@@ -148,9 +148,11 @@ func (c *call) add(o outcome) {
 	default:
 		c.failure = o.err
 	}
-	if o.verdict == unknown {
+	switch {
+	case c.request.read: // It can't have changed anything.
+	case o.verdict == unknown:
 		c.unknown = o.err
-	} else if o.repeated {
+	case o.repeated:
 		c.unknown = errRepeated
 	}
 }

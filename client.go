@@ -98,8 +98,6 @@ func (config *config) apply(opts []Option) (*Client, error) {
 	}
 	header := config.header
 	header.Set("Accept", "application/json")
-	header.Set("Accept-Encoding", "identity") // An answer is read to the letter.
-	header.Set("Content-Type", "application/json")
 	header.Set("User-Agent", strings.TrimSpace(config.product+" memoryplugin-go/"+Version))
 	return &Client{
 		baseURL:        baseURL,

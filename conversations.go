@@ -63,7 +63,7 @@ type DeleteConversationsResult struct {
 //
 //	DELETE /api/chat-history/chats
 func (c *Client) DeleteConversations(ctx context.Context, ids []string) (*DeleteConversationsResult, error) {
-	ids, err := c.checkDeletion(ctx, ids)
+	ids, err := c.checkIDs(ctx, deleteOperation, ids)
 	if err != nil || len(ids) == 0 {
 		return newResult(ids, make([]fate, len(ids))), err
 	}
@@ -72,14 +72,14 @@ func (c *Client) DeleteConversations(ctx context.Context, ids []string) (*Delete
 	return d.result(), d.err
 }
 
-// checkDeletion returns ids without duplicates, and what keeps them from being sent.
-func (c *Client) checkDeletion(ctx context.Context, ids []string) ([]string, error) {
+// checkIDs returns ids without duplicates, and what keeps them from being sent.
+func (c *Client) checkIDs(ctx context.Context, operation string, ids []string) ([]string, error) {
 	err := c.check(ctx)
 	unique := make([]string, 0, len(ids))
 	seen := make(map[string]struct{}, len(ids))
 	for i, id := range ids {
-		if err == nil {
-			err = checkID(i, id)
+		if bad := checkID(id); bad != nil && err == nil {
+			err = fmt.Errorf("ids[%d] %w", i, bad)
 		}
 		if _, ok := seen[id]; !ok {
 			seen[id] = struct{}{}
@@ -87,18 +87,19 @@ func (c *Client) checkDeletion(ctx context.Context, ids []string) ([]string, err
 		}
 	}
 	if err != nil {
-		err = invalidArgument(deleteOperation, err)
+		err = invalidArgument(operation, err)
 	}
 	return unique, err
 }
 
-func checkID(i int, id string) error {
+// checkID says what is wrong with id.
+func checkID(id string) error {
 	if strings.TrimSpace(id) == "" {
-		return fmt.Errorf("ids[%d] is blank", i)
+		return errors.New("is blank")
 	}
 	if !utf8.ValidString(id) {
 		// JSON would carry another id, and another conversation would be deleted.
-		return fmt.Errorf("ids[%d] is not valid UTF-8", i)
+		return errors.New("is not valid UTF-8")
 	}
 	return nil
 }

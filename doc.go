@@ -14,11 +14,16 @@
 //   - NotListed: the server answered and left it out. Most likely there is no
 //     such conversation.
 //   - NotDeleted: certainly not deleted by this call. Send it again.
-//   - Unconfirmed: it may be deleted or not. Send it again.
+//   - Unconfirmed: it may be deleted or not. Verify it, or send it again.
 //
 // A nil error means that NotDeleted and Unconfirmed are empty. The result is
 // never nil. [Client.DeleteConversationsInBatches] makes the same promises for
 // any number of ids.
+//
+// [Client.AllConversations] lists what there is to delete, and
+// [Client.VerifyDeleted] settles what a deletion left Unconfirmed or NotListed.
+// Reads go the same way as deletions: the same retries, limits, errors and log
+// lines, but sending one twice changes nothing.
 //
 // # Retries
 //

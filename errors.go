@@ -20,7 +20,8 @@ var (
 	ErrUnauthorized = errors.New("memoryplugin: unauthorized")
 	// ErrForbidden is a reply with status 403: the API key may not do this.
 	ErrForbidden = errors.New("memoryplugin: forbidden")
-	// ErrNotFound is a reply with status 404. For a deletion, the base URL is probably wrong.
+	// ErrNotFound is a reply with status 404. For [Client.GetTranscript] there is no
+	// such conversation; for anything else the base URL is probably wrong.
 	ErrNotFound = errors.New("memoryplugin: not found")
 	// ErrPayloadTooLarge is a reply with status 413: send fewer ids per request.
 	ErrPayloadTooLarge = errors.New("memoryplugin: payload too large")

@@ -55,7 +55,6 @@ func TestForgetUser(t *testing.T) {
 	srv := memoryplugintest.NewServer(t)
 	srv.AddConversations("conv-1", "conv-2")
 	srv.FailNext(memoryplugintest.Fault{Status: http.StatusServiceUnavailable})
-
 	err := forgetUser(t.Context(), srv.Client()) // your code
 	require.NoError(t, err)
 	require.Empty(t, srv.Conversations())

@@ -54,12 +54,18 @@ func checkObject(body []byte) error {
 	switch {
 	case !utf8.Valid(body):
 		return errors.New("the body is not valid UTF-8")
-	case json.Valid(body) && bytes.TrimSpace(body)[0] == '{':
+	case isObject(body) && json.Valid(body):
 		return nil
 	case json.NewDecoder(bytes.NewReader(body)).Decode(&object) == io.ErrUnexpectedEOF:
 		return errors.New("the JSON of the reply ends early")
 	}
 	return errors.New("the body is not a JSON object")
+}
+
+// isObject reports whether body begins as a JSON object does.
+func isObject(body []byte) bool {
+	text := bytes.TrimSpace(body)
+	return len(text) > 0 && text[0] == '{'
 }
 
 func (r *deletionReply) read(name, value []byte, n int) error {
@@ -190,12 +196,12 @@ func elementEnd(text []byte) int {
 
 // stringEnd returns the length of the JSON string that text begins with.
 func stringEnd(text []byte) int {
-	for i := 1; ; i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
+	end := 1
+	for {
+		end += bytes.IndexByte(text[end:], '"') + 1
+		backslashes := end - 1 - len(bytes.TrimRight(text[:end-1], `\`))
+		if backslashes%2 == 0 {
+			return end
 		}
 	}
 }

@@ -1,0 +1,156 @@
+package memoryplugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+const verifyOperation = "verify deleted"
+
+// VerifyResult says which conversations are still there. Its lists divide the
+// ids: each is in exactly one of them, once, in their order. None is nil.
+type VerifyResult struct {
+	// Gone are no longer in the account of this API key, or were never there.
+	Gone []string `json:"gone"`
+	// Present are still there.
+	Present []string `json:"present"`
+	// Unknown could not be settled. The error says why.
+	Unknown []string `json:"unknown"`
+}
+
+// VerifyDeleted finds out which conversations are gone. It settles what a deletion
+// left Unconfirmed or NotListed, and is the end of every deletion that matters.
+//
+// An id is Present if it is listed, or its transcript is there. It is Gone only if
+// a complete list lacks it and its transcript is [ErrNotFound]: a list may hide
+// one, and a gateway may answer 404 for everything. Anything else is Unknown. It
+// takes one complete list, and one transcript for each id that the list lacks, a
+// few at a time. "Gone" means gone from the account of this API key, or never
+// there: another account's conversations look the same.
+//
+// The result is never nil. A nil error means that Unknown is empty. Otherwise it
+// is the first failure: see [Client.AllConversations] and [Client.GetTranscript].
+// A bad id, or a nil ctx, is [ErrInvalidArgument], and nothing is sent.
+//
+//	GET /api/chat-history/chats
+//	GET /api/chat-history/conversation
+func (c *Client) VerifyDeleted(ctx context.Context, ids []string) (*VerifyResult, error) {
+	ids, err := c.checkIDs(ctx, verifyOperation, ids)
+	if err != nil || len(ids) == 0 {
+		return &VerifyResult{Gone: []string{}, Present: []string{}, Unknown: ids}, err
+	}
+	found := make([]presence, len(ids))
+	err = c.verify(ctx, ids, found)
+	result := newVerifyResult(ids, found)
+	if err != nil {
+		asked := fmt.Sprintf("%s: %d of %d unknown", verifyOperation, len(result.Unknown), len(ids))
+		first := err.(*callError)
+		err = &callError{asked: asked, happened: first.asked + ": " + first.happened, suffix: first.suffix, wrapped: []error{first}}
+	}
+	return result, err
+}
+
+// presence is what is known of an id.
+type presence byte
+
+const (
+	unsettled presence = iota
+	gone
+	present
+	presences
+)
+
+func newVerifyResult(ids []string, found []presence) *VerifyResult {
+	lists := [presences][]string{{}, {}, {}}
+	for i, id := range ids {
+		lists[found[i]] = append(lists[found[i]], id)
+	}
+	return &VerifyResult{Gone: lists[gone], Present: lists[present], Unknown: lists[unsettled]}
+}
+
+// verify sets what is found of each id. It returns the first failure.
+func (c *Client) verify(ctx context.Context, ids []string, found []presence) error {
+	all, err := c.AllConversations(ctx, ConversationFilter{})
+	if err != nil {
+		return err
+	}
+	listed := make(map[string]struct{}, len(all))
+	for _, conversation := range all {
+		listed[conversation.ID] = struct{}{}
+	}
+	var missing []int // positions
+	for i, id := range ids {
+		if _, ok := listed[id]; ok {
+			found[i] = present
+		} else {
+			missing = append(missing, i)
+		}
+	}
+	failures := make([]error, len(missing))
+	var inRow atomic.Int32
+	inParallel(len(missing), func(n int) {
+		if inRow.Load() >= maxFailuresInRow {
+			return // What is left is unsettled.
+		}
+		i := missing[n]
+		if found[i], failures[n] = c.look(ctx, ids[i]); failures[n] != nil {
+			inRow.Add(1)
+		} else if inRow.Load() < maxFailuresInRow { // Once it has ended, it stays so.
+			inRow.Store(0)
+		}
+	})
+	for _, err := range failures {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look finds out about an id that is not listed.
+func (c *Client) look(ctx context.Context, id string) (presence, error) {
+	_, err := c.GetTranscript(ctx, id)
+	switch {
+	case err == nil:
+		return present, nil
+	case errors.Is(err, ErrNotFound):
+		return gone, nil
+	}
+	return unsettled, err
+}
+
+// inParallel calls f with 0 to n-1, a few at a time. A panic or a Goexit in one of
+// them reaches the caller once all have returned.
+func inParallel(n int, f func(int)) {
+	const workers = 4
+	var next atomic.Int64
+	var running sync.WaitGroup
+	crashes := make(chan any, workers)
+	for range min(n, workers) {
+		running.Go(func() {
+			returned := false
+			defer func() {
+				if !returned {
+					crashes <- recover()
+				}
+			}()
+			for i := int(next.Add(1)); i <= n && len(crashes) == 0; i = int(next.Add(1)) {
+				f(i - 1)
+			}
+			returned = true
+		})
+	}
+	running.Wait()
+	select {
+	case p := <-crashes:
+		if p != nil {
+			panic(p)
+		}
+		runtime.Goexit() // As a failed require does.
+	default:
+	}
+}
