@@ -59,9 +59,12 @@ func demo() {
 	srv.FailNext(memoryplugintest.Fault{Applied: true, Drop: true})
 	deleteAndShow(client, "conv-3", "conv-4")
 
-	fmt.Println("3. Send the unconfirmed ones again. The server does not list them: most likely they are gone:")
-	deleteAndShow(client, "conv-3", "conv-4")
-
+	fmt.Println("3. Find out whether the unconfirmed ones are gone:")
+	verified, err := client.VerifyDeleted(context.Background(), []string{"conv-3", "conv-4"})
+	show("Gone", verified.Gone)
+	if err != nil {
+		fmt.Println("  err is", err)
+	}
 	fmt.Println("Conversations left:", srv.Conversations())
 }
 
@@ -71,7 +74,7 @@ func deleteAndShow(client *memoryplugin.Client, ids ...string) bool {
 	show("Deleted (the server says so; gone for good)", result.Deleted)
 	show("NotListed (most likely there is no such conversation)", result.NotListed)
 	show("NotDeleted (certainly not; send them again)", result.NotDeleted)
-	show("Unconfirmed (may be gone; send them again)", result.Unconfirmed)
+	show("Unconfirmed (may be gone)", result.Unconfirmed)
 	if err != nil {
 		fmt.Println("  err is", err)
 		return false

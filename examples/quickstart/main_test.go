@@ -40,7 +40,8 @@ func TestWithoutAKeyItShowsAnUnconfirmedDeletion(t *testing.T) {
 
 	assert.Equal(t, 0, code)
 	assert.Contains(t, output, `Deleted (the server says so; gone for good): ["conv-1" "conv-2"]`)
-	assert.Contains(t, output, `Unconfirmed (may be gone; send them again): ["conv-3" "conv-4"]`)
+	assert.Contains(t, output, `Unconfirmed (may be gone): ["conv-3" "conv-4"]`)
+	assert.Contains(t, output, `Gone: ["conv-3" "conv-4"]`)
 	assert.Contains(t, output, "Conversations left: [conv-5]")
 }
 
