@@ -86,8 +86,8 @@ func (c *Client) attempt(ctx context.Context, r request) outcome {
 	switch {
 	case err != nil:
 		o = c.lost(ctx, attemptCtx, err, connected)
-	case resp.Request != nil && resp.Request.Method != r.method:
-		o = outcome{verdict: unknown, err: unexpected("the transport followed a redirect: the reply is to a " + resp.Request.Method)}
+	case !r.read && resp.Request != nil && resp.Request.Method == http.MethodGet:
+		o = outcome{verdict: unknown, err: unexpected("the transport followed a redirect: the reply is to a GET")}
 		o.status, o.requestID = resp.StatusCode, requestID(resp.Header, c.secret)
 	case resp.StatusCode == http.StatusOK:
 		o = c.readAnswer(ctx, attemptCtx, resp, r)

@@ -87,21 +87,22 @@ func deleteByHand(b *testing.B, hc *http.Client, url string, ids []string) (*han
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+testKey)
 	req.Header.Set("Content-Type", "application/json")
+	result := &handResult{}
+	return result, sendByHand(hc, req, result)
+}
+
+func sendByHand(hc *http.Client, req *http.Request, reply any) error {
+	req.Header.Set("Authorization", "Bearer "+testKey)
 	resp, err := hc.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("unexpected status %s", resp.Status)
+		return fmt.Errorf("unexpected status %s", resp.Status)
 	}
-	var result handResult
-	if err := json.NewDecoder(resp.Body).Decode(&result); err != nil {
-		return nil, err
-	}
-	return &result, nil
+	return json.NewDecoder(resp.Body).Decode(reply)
 }
 
 // inMemory answers every request without a network.

@@ -47,14 +47,13 @@ func (c *Client) newCall(ctx context.Context, operation, method, path string, bo
 }
 
 // do makes as many attempts as the retry policy allows.
-func (c *call) do() *sum {
+func (c *call) do() {
 	if err := repeat(c.waits, c.next); err != nil {
 		c.prevent(c.ended())
 	}
 	if c.answer == nil {
 		c.log(slog.LevelWarn, "memoryplugin: giving up", errorAttr("error", c.failure), errorAttr("reason", c.reason))
 	}
-	return &c.sum
 }
 
 // next makes an attempt, or says how long to wait for one.

@@ -93,18 +93,6 @@ func pageByHand(b *testing.B, hc *http.Client, base string, number int) (*handPa
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+testKey)
-	resp, err := hc.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("unexpected status %s", resp.Status)
-	}
-	var page handPage
-	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
-		return nil, err
-	}
-	return &page, nil
+	page := &handPage{}
+	return page, sendByHand(hc, req, page)
 }
