@@ -166,6 +166,9 @@ func (c *Client) readError(resp *http.Response, r request) outcome {
 	e := newErrorResponse(resp, body, c.secret)
 	o := outcome{err: e, status: e.StatusCode, requestID: e.RequestID}
 	o.verdict, o.retry = judge(e.StatusCode, e.RetryAfter)
+	if r.read && e.StatusCode == http.StatusNotFound && e.Message == "" {
+		o.err = &strangeNotFound{e}
+	}
 	if e.StatusCode < 300 || e.StatusCode > 599 {
 		e.Message, e.Text = "", "" // The whole reply is quoted instead.
 		if r.read && isObject(e.Body) {

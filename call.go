@@ -51,7 +51,8 @@ func (c *call) do() {
 	if err := repeat(c.waits, c.next); err != nil {
 		c.prevent(c.ended())
 	}
-	if c.answer == nil {
+	notThere := c.request.read && errors.Is(c.failure, ErrNotFound) // Which is an answer, too.
+	if c.answer == nil && !notThere {
 		c.log(slog.LevelWarn, "memoryplugin: giving up", errorAttr("error", c.failure), errorAttr("reason", c.reason))
 	}
 }

@@ -157,6 +157,24 @@ func stillEncoded(h http.Header) string {
 	return encoding
 }
 
+// strangeNotFound is a 404 to a read that is not the API's own. It is not [ErrNotFound],
+// since it says nothing about a conversation.
+type strangeNotFound struct{ reply *ErrorResponse }
+
+func (e *strangeNotFound) Error() string {
+	return e.reply.Error() + ", which is not the API's own: check the base URL"
+}
+
+func (e *strangeNotFound) Is(target error) bool { return target == ErrUnexpectedResponse }
+
+func (e *strangeNotFound) As(target any) bool {
+	reply, ok := target.(**ErrorResponse)
+	if ok {
+		*reply = e.reply
+	}
+	return ok
+}
+
 // callError is the error of a call or a run. It says what was asked, how many
 // ids are unconfirmed, and what happened.
 type callError struct {

@@ -15,22 +15,24 @@ const (
 	maxPageSize   = 100
 )
 
-// ConversationFilter selects conversations. An empty field selects all of them:
-// a filter that is empty by mistake, such as one from a variable that is not set,
-// lists everything, and whoever deletes by that list deletes everything. A field
-// of white space alone is [ErrInvalidArgument].
+// ConversationFilter selects the conversations that match all of its fields. An
+// empty field matches every conversation. Be careful with a field that comes from
+// a variable: if it is not set, you list everything, and may delete everything.
+// A field that has only white space is [ErrInvalidArgument].
 type ConversationFilter struct {
 	// Provider is the platform that a conversation came from, such as "chatgpt"
-	// or "claude". "all" selects all, as "" does.
+	// or "claude", spelt as in Conversation.Platform. The client does not check
+	// it: a name that the server does not know may match nothing, without an
+	// error. "all" matches every platform, like "".
 	Provider string
-	// Title selects the titles that contain it.
+	// Title is a part of the title.
 	Title string
-	// DateFrom and DateTo are the first and the last day of creation, such as
-	// "2026-01-31".
+	// DateFrom and DateTo are the first and the last day of creation, both
+	// included, such as "2026-01-31".
 	DateFrom, DateTo string
-	// PinnedOnly selects the pinned ones.
+	// PinnedOnly leaves out conversations that are not pinned.
 	PinnedOnly bool
-	// ImportID selects those of one import.
+	// ImportID is the import that a conversation came with.
 	ImportID string
 }
 
@@ -38,25 +40,27 @@ type ConversationFilter struct {
 // zero value lists the first page of all conversations.
 type ListConversationsOptions struct {
 	ConversationFilter
-	// Page is the number of the page, from 1. 0 leaves it to the server: the first.
+	// Page is the number of the page. It starts at 1. If it is 0, the server
+	// sends the first page.
 	Page int
-	// PageSize is the number of conversations on a page, at most 100. 0 leaves it
-	// to the server: 25.
+	// PageSize is the number of conversations on a page, at most 100. If it is 0,
+	// the server chooses: 25.
 	PageSize int
 }
 
-// Conversation is a conversation as the server lists it. A nil pointer or a zero
-// time is a field that the server did not send: whoever deletes by it must know.
+// Conversation is a conversation as the server lists it. A pointer is nil, and a
+// time is zero, if the server did not send it. Check that before you choose what to
+// delete by such a field.
 type Conversation struct {
-	// ID is MemoryPlugin's own, which [Client.DeleteConversations] takes, not that
-	// of the platform that the conversation came from.
+	// ID is MemoryPlugin's own id, the one that [Client.DeleteConversations] takes.
+	// The platform has another id for the same conversation.
 	ID           string `json:"id"`
 	Title        string `json:"title"`
 	Platform     string `json:"platform"`
 	MessageCount *int   `json:"messageCount"`
 	TokenCount   *int   `json:"tokenCount"`
 	// CreatedAt and UpdatedAt are also zero if the server sends a time before the
-	// year 2000, which stands for one that it does not know.
+	// year 2000: it does that if it does not know the time.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 	Pinned    *bool     `json:"pinned"`
@@ -69,14 +73,14 @@ type ConversationPage struct {
 	Page, PageSize, Total, TotalPages int
 }
 
-// ListConversations returns one page of the conversations that opts selects. For
-// all of them use [Client.AllConversations]: pages shift while conversations come
-// and go.
+// ListConversations returns one page of the conversations that match opts. If you
+// want all of them, use [Client.AllConversations]: pages shift if conversations are
+// added or deleted between two calls.
 //
-// The error is [ErrInvalidArgument] if an option can't be used, and nothing is
-// sent then; an [*ErrorResponse] if the server refused; [ErrUnexpectedResponse]
-// if the reply is not what the API documents; or ctx's error and its cause, if
-// ctx ended the call. Failures that may pass are retried.
+// If an option can't be used, the error is [ErrInvalidArgument], and nothing is
+// sent. If the server refuses, it is an [*ErrorResponse]. If the reply is not what
+// the API documents, it is [ErrUnexpectedResponse]. If ctx ends the call, it is
+// ctx's error and its cause. Failures that may be temporary are retried.
 //
 //	GET /api/chat-history/chats
 func (c *Client) ListConversations(ctx context.Context, opts ListConversationsOptions) (*ConversationPage, error) {
@@ -87,15 +91,18 @@ func (c *Client) ListConversations(ctx context.Context, opts ListConversationsOp
 	return c.listPage(ctx, query)
 }
 
-// AllConversations returns every conversation that filter selects, or an error,
-// but never a part of them. It reads page after page, and again from the start,
-// three times in all, if conversations come or go meanwhile. If the list is not
-// complete even then, the error is [ErrUnexpectedResponse], and says how many it
-// saw of how many. One that goes while another comes can still hide a third: to
-// be sure that one is gone, use [Client.VerifyDeleted].
+// AllConversations returns every conversation that matches filter, or an error,
+// never a part. It reads all pages. If it sees that conversations were added or
+// deleted meanwhile, it reads the list again, three times in all. If the list is
+// still not complete, the error is [ErrUnexpectedResponse] and says how many it
+// saw of how many.
 //
-// The whole list is there before any of it is returned, so it is safe to delete
-// by it. Other errors are those of [Client.ListConversations].
+// There is one change that it can't see: if one conversation is deleted and
+// another is added while it reads, the list can miss a third. Call it again to
+// find that one. [Client.VerifyDeleted] does not rest on the list alone.
+//
+// It returns only after it has read every page, so you can delete what it lists.
+// Other errors are those of [Client.ListConversations].
 //
 //	GET /api/chat-history/chats
 func (c *Client) AllConversations(ctx context.Context, filter ConversationFilter) ([]Conversation, error) {

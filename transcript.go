@@ -20,9 +20,9 @@ const (
 	countPath           = "/api/chat-history/count"
 )
 
-// Transcript is a conversation with its messages. It is not whole if it has fewer
-// Messages than its Total. Strings are empty, and TokenCount is nil, if the
-// server did not send them.
+// Transcript is a conversation with its messages. If it has fewer Messages than
+// Total, some are missing. If the server did not send a field, a string is empty,
+// Total is 0, and TokenCount is nil.
 type Transcript struct {
 	ID, Title              string
 	Messages               []Message
@@ -30,11 +30,11 @@ type Transcript struct {
 	PlatformConversationID string
 	SourceID               string
 	TokenCount             *int
-	Raw                    json.RawMessage // the reply as received, for a copy
+	Raw                    json.RawMessage // the reply as received: save it to keep a copy
 }
 
 // Message is one message of a [Transcript]. Timestamp is zero if the server did
-// not send it, or sent one before the year 2000.
+// not send it, or sent a time before the year 2000.
 type Message struct {
 	Index     int       `json:"message_index"`
 	Sender    string    `json:"sender"`
@@ -43,12 +43,12 @@ type Message struct {
 }
 
 // GetTranscript returns a conversation with its messages. If it has fewer
-// messages than its Total, it is not whole.
+// Messages than Total, some are missing.
 //
-// The error is [ErrNotFound] if the account has no such conversation; a 404 that
-// is not the API's own is [ErrUnexpectedResponse] instead, since the base URL is
-// probably wrong then. A blank id is [ErrInvalidArgument]. Other errors are those
-// of [Client.ListConversations].
+// If the account has no such conversation, the error is [ErrNotFound]. If a 404
+// does not come from the API, it is [ErrUnexpectedResponse]: the base URL is
+// probably wrong. An id that is blank or not valid UTF-8 is [ErrInvalidArgument].
+// Other errors are those of [Client.ListConversations].
 //
 //	GET /api/chat-history/conversation
 func (c *Client) GetTranscript(ctx context.Context, id string) (*Transcript, error) {
@@ -69,9 +69,9 @@ func (c *Client) GetTranscript(ctx context.Context, id string) (*Transcript, err
 	return transcript, err
 }
 
-// CountConversations returns how many conversations the account has, as the
-// server counts them: without those that are excluded or blocked by a quota, so
-// it can be less than the Total of a list. The errors are those of
+// CountConversations returns how many conversations the account has. The server
+// does not count conversations that are excluded or blocked by a quota, so the
+// number can be less than the Total of a list. The errors are those of
 // [Client.ListConversations].
 //
 //	GET /api/chat-history/count
@@ -93,9 +93,6 @@ func (c *Client) read(ctx context.Context, operation, path string, query url.Val
 	call.request.read = true
 	call.request.url.RawQuery = query.Encode()
 	if call.do(); call.answer == nil {
-		if reply, ok := call.failure.(*ErrorResponse); ok && reply.StatusCode == http.StatusNotFound && reply.Message == "" {
-			call.failure = &strangeNotFound{reply}
-		}
 		return call.unanswered("")
 	}
 	err := decode(call.answer)
@@ -106,24 +103,6 @@ func (c *Client) read(ctx context.Context, operation, path string, query url.Val
 		return call.newError("", err.Error(), err)
 	}
 	return nil
-}
-
-// strangeNotFound is a 404 that is not the API's own. It is not [ErrNotFound],
-// since it says nothing about a conversation.
-type strangeNotFound struct{ reply *ErrorResponse }
-
-func (e *strangeNotFound) Error() string {
-	return e.reply.Error() + ", which is not the API's own: check the base URL"
-}
-
-func (e *strangeNotFound) Is(target error) bool { return target == ErrUnexpectedResponse }
-
-func (e *strangeNotFound) As(target any) bool {
-	reply, ok := target.(**ErrorResponse)
-	if ok {
-		*reply = e.reply
-	}
-	return ok
 }
 
 var errNoObject = unexpected("200 OK, but the body is not a JSON object")

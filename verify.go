@@ -11,30 +11,36 @@ import (
 
 const verifyOperation = "verify deleted"
 
-// VerifyResult says which conversations are still there. Its lists divide the
-// ids: each is in exactly one of them, once, in their order. None is nil.
+// VerifyResult says which conversations are still there. Each id is once in exactly
+// one list. The lists keep the order of your ids, and none is nil.
 type VerifyResult struct {
-	// Gone are no longer in the account of this API key, or were never there.
+	// Gone: not in the account of this API key. They were deleted, or were never
+	// there.
 	Gone []string `json:"gone"`
-	// Present are still there.
+	// Present: still there.
 	Present []string `json:"present"`
-	// Unknown could not be settled. The error says why.
+	// Unknown: the client could not find out. The error says why.
 	Unknown []string `json:"unknown"`
 }
 
-// VerifyDeleted finds out which conversations are gone. It settles what a deletion
-// left Unconfirmed or NotListed, and is the end of every deletion that matters.
+// VerifyDeleted finds out which conversations are gone. Call it after a deletion:
+// it tells you what became of the ids that are Unconfirmed or NotListed.
 //
-// An id is Present if it is listed, or its transcript is there. It is Gone only if
-// a complete list lacks it and its transcript is [ErrNotFound]: a list may hide
-// one, and a gateway may answer 404 for everything. Anything else is Unknown. It
-// takes one complete list, and one transcript for each id that the list lacks, a
-// few at a time. "Gone" means gone from the account of this API key, or never
-// there: another account's conversations look the same.
+// An id is Present if the list has it, or if the server has its transcript. It is
+// Gone only if a complete list lacks it and its transcript is [ErrNotFound].
+// Neither is enough alone: a list may hide a conversation, and a gateway may answer
+// 404 for everything. Any other id is Unknown. The call reads one complete list,
+// and a transcript for each id that the list lacks, a few at a time. [WithLogger]
+// shows each ErrNotFound as a warning.
 //
-// The result is never nil. A nil error means that Unknown is empty. Otherwise it
-// is the first failure: see [Client.AllConversations] and [Client.GetTranscript].
-// A bad id, or a nil ctx, is [ErrInvalidArgument], and nothing is sent.
+// Gone means that the account of this API key has no conversation with exactly this
+// id. So an id of another account is Gone, and so is one that is misspelt, has a
+// space or "\r" at its end, or is the platform's instead of [Conversation].ID.
+//
+// The result is never nil. A nil error means that Unknown is empty, not that
+// Present is. Otherwise it is the first failure: see [Client.AllConversations] and
+// [Client.GetTranscript]. If an id is blank or not valid UTF-8, or ctx is nil, the
+// error is [ErrInvalidArgument], every id is Unknown, and nothing is sent.
 //
 //	GET /api/chat-history/chats
 //	GET /api/chat-history/conversation

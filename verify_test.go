@@ -452,3 +452,28 @@ func TestGoexitInATransportEndsTheCallerOfAVerification(t *testing.T) {
 		assert.LessOrEqual(t, sent, int32(12), "nothing more is sent")
 	})
 }
+
+// That a conversation is gone is what was asked for.
+func TestAnIDThatIsGoneIsNoWarningInTheLog(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	logged, lines := newLog()
+
+	result, err := srv.Client(logged).VerifyDeleted(t.Context(), []string{"a"})
+
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a"}, result.Gone)
+	for _, line := range lines() {
+		assert.Equal(t, "DEBUG", line.Level)
+	}
+}
+
+func TestA404ThatIsNotTheAPIsOwnIsAWarningInTheLog(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	srv.FailNext(memoryplugintest.Fault{Status: 404, Body: "<html>"})
+	logged, lines := newLog()
+
+	_, err := srv.Client(logged).GetTranscript(t.Context(), "a")
+
+	require.Error(t, err)
+	assert.Equal(t, "WARN", lines()[1].Level)
+}

@@ -12,11 +12,11 @@ import (
 	"github.com/memoryplugin/memoryplugin-go"
 )
 
-// Conversation is a conversation with everything that the API can show of it.
+// Conversation is a conversation that a [Server] keeps.
 type Conversation struct {
 	memoryplugin.Conversation
 	Messages []memoryplugin.Message
-	// ImportID is shown by nothing, but can be filtered by.
+	// ImportID is for the filter of that name. No reply shows it.
 	ImportID string
 }
 

@@ -1,9 +1,9 @@
 // Package memoryplugintest has an in-memory MemoryPlugin server, for tests of
 // code that uses package memoryplugin.
 //
-// A [Server] is a real HTTP server on a loopback port. It keeps conversations,
-// lists and deletes them as the API documents it, refuses what the API would
-// refuse, and fails coming requests in the ways that a network does:
+// A [Server] is a real HTTP server on a loopback port. It keeps conversations, lists
+// them, and deletes them as the API documents. It refuses what the API refuses. You
+// can also make requests fail in the ways that a network does:
 //
 //	srv := memoryplugintest.NewServer(t)
 //	srv.AddConversations("conv-1", "conv-2")
@@ -65,7 +65,7 @@ type Server struct {
 	maxIDs        int
 }
 
-// Request is a request that a [Server] has received.
+// Request is a request that a [Server] received.
 type Request struct {
 	Method string
 	Path   string
@@ -75,22 +75,21 @@ type Request struct {
 	IDs    []string // nil if the body is not a deletion
 }
 
-// Fault says how one coming request fails; see [Server.FailNext]. The fields can
-// be combined, and act in the order in which they stand here: first the deletion
-// is applied, then comes the delay, then the reply, or what is left of it. The
-// zero Fault is none: the request is served as usual.
+// Fault says how a request fails; see [Server.FailNext]. You can combine the fields.
+// They act in this order: the deletion, the delay, the reply or what is left of it.
+// With the zero Fault, the Server answers as usual.
 type Fault struct {
-	// Applied deletes the requested conversations before anything else
-	// happens: the fault then hides a deletion that was made. Without it, a
-	// Status or a Drop comes instead of the deletion.
+	// Applied deletes the requested conversations first, so the fault hides a
+	// deletion that happened. If it is false, a Status or a Drop prevents the
+	// deletion.
 	Applied bool
-	// Delay is waited before the reply, or until the Server is closed.
+	// Delay is how long the Server waits before it replies. Close ends the wait.
 	Delay time.Duration
-	// Status, from 200 to 999, is the reply's status.
+	// Status is the status of the reply, from 200 to 999.
 	Status int
-	// Header and Body are those of the reply with Status, and need one. Without
-	// a Body the reply has the error body that the API documents. A Retry-After
-	// makes a client wait for a whole second at least.
+	// Header and Body belong to the reply with Status, so set Status too. If Body
+	// is empty, the reply has the error body that the API documents. A
+	// Retry-After makes a client wait at least one second.
 	Header http.Header
 	Body   string
 	// Drop closes the connection without a reply, whatever Status says.
@@ -99,9 +98,8 @@ type Fault struct {
 	CutReply bool
 }
 
-// NewServer starts a Server without conversations. It is closed when the test
-// tb and its subtests have ended. A nil tb is allowed, for a Server outside
-// tests; the caller then closes it.
+// NewServer starts a Server without conversations. The Server closes when the test
+// tb and its subtests end. Outside tests, pass nil and call Close yourself.
 func NewServer(tb testing.TB) *Server {
 	s := &Server{conversations: map[string]numbered{}}
 	s.closed, s.close = context.WithCancel(context.Background())
@@ -136,19 +134,21 @@ func (s *Server) Client(opts ...memoryplugin.Option) *memoryplugin.Client {
 	return client
 }
 
-// AddConversations adds conversations of which there is nothing but the id. They
-// are listed with an empty title and platform, and without counts, times and pin;
-// their transcripts have no messages. An id that is there already is not added a
-// second time.
+// AddConversations adds conversations that have only an id. In a list, their title
+// and platform are empty, the counts and Pinned are nil, and the times are zero.
+// Their transcripts have no messages. An id that the Server already has is ignored.
 func (s *Server) AddConversations(ids ...string) {
 	for _, id := range ids {
 		s.AddConversation(Conversation{Conversation: memoryplugin.Conversation{ID: id}})
 	}
 }
 
-// AddConversation adds a conversation with everything that the API can show. An
-// id that is there already is not added a second time. What is nil or zero is sent
-// as null or left out, and no filter on it matches.
+// AddConversation adds a conversation. If the Server already has its id, nothing
+// changes. A nil field is sent as null, and a zero time is left out. A filter on
+// such a field does not match.
+//
+// A Title filter matches a part of the title in any case. A Provider filter matches
+// the whole Platform, in the same case. Dates are days in UTC.
 func (s *Server) AddConversation(c Conversation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,8 +159,8 @@ func (s *Server) AddConversation(c Conversation) {
 	}
 }
 
-// Conversations returns the ids of the conversations that are left, in the
-// order in which they were added.
+// Conversations returns the ids of the conversations that are left, in the order
+// in which you added them.
 func (s *Server) Conversations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,16 +187,17 @@ func (s *Server) inOrder() []Conversation {
 	return s.sorted
 }
 
-// Requests returns the requests received so far, in the order of their arrival.
+// Requests returns the requests that arrived so far, in the order of arrival.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// FailNext makes coming requests fail: the next one by the first fault, the one
-// after it by the second, and so on, after faults that are still to come. It
-// panics if a fault can't be made.
+// FailNext makes the next requests fail, one for each fault, in this order. Any
+// request takes a fault, a list as well as a deletion: to choose by Method or IDs,
+// use [Server.FailFunc]. A second call adds faults after those that are left. It
+// panics if a fault is not possible.
 func (s *Server) FailNext(faults ...Fault) {
 	for _, f := range faults {
 		if err := f.check(); err != nil {
@@ -208,10 +209,10 @@ func (s *Server) FailNext(faults ...Fault) {
 	s.faults = append(s.faults, faults...)
 }
 
-// FailFunc makes requests fail as fault says: always, or by their ids, say. It
-// is called for each request that FailNext has no fault for, concurrently if the
-// requests are. A nil fault, the default, makes none fail. A request whose fault
-// can't be made gets status 500, with the reason.
+// FailFunc calls fault for each request that FailNext has no fault for, and makes
+// the request fail as the result says. Requests that come at the same time call it
+// concurrently. If fault is nil, the default, no request fails. If a Fault is not
+// possible, the request gets status 500 and the reason.
 func (s *Server) FailFunc(fault func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

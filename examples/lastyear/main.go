@@ -25,6 +25,7 @@ func main() {
 			ids = append(ids, conversation.ID)
 		}
 	}
+	fmt.Println("found:", len(listed), "to delete:", len(ids))
 	result, err := client.DeleteConversationsInBatches(ctx, ids, memoryplugin.BatchOptions{})
 	fmt.Println("deleted:", len(result.Deleted), "not listed:", result.NotListed)
 	fmt.Println("not deleted:", result.NotDeleted, "unconfirmed:", result.Unconfirmed)
