@@ -166,7 +166,7 @@ func (c *Client) readError(resp *http.Response, r request) outcome {
 	e := newErrorResponse(resp, body, c.secret)
 	o := outcome{err: e, status: e.StatusCode, requestID: e.RequestID}
 	o.verdict, o.retry = judge(e.StatusCode, e.RetryAfter)
-	if r.read && e.StatusCode == http.StatusNotFound && e.Message == "" {
+	if r.read && e.StatusCode == http.StatusNotFound && strings.TrimSpace(e.Message) == "" {
 		o.err = &strangeNotFound{e}
 	}
 	if e.StatusCode < 300 || e.StatusCode > 599 {

@@ -162,7 +162,11 @@ func stillEncoded(h http.Header) string {
 type strangeNotFound struct{ reply *ErrorResponse }
 
 func (e *strangeNotFound) Error() string {
-	return e.reply.Error() + ", which is not the API's own: check the base URL"
+	text := e.reply.Error()
+	if isObject(e.reply.Body) {
+		text = statusText(e.reply.StatusCode) // Conversations are private.
+	}
+	return text + ", which is not the API's own: check the base URL"
 }
 
 func (e *strangeNotFound) Is(target error) bool { return target == ErrUnexpectedResponse }

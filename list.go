@@ -153,8 +153,9 @@ func (c *Client) readList(ctx context.Context, query url.Values) (all []Conversa
 		}
 		// A total can be too low, so only a page with room to spare is the last. Once
 		// there are more, the list can't be complete, and may go on for ever.
-		isLast := len(all) == total && len(page.Items) < page.PageSize && page.TotalPages <= number
-		if isLast || len(all) > total || len(all) == before {
+		isLast := len(all) == total && len(page.Items) < min(page.PageSize, maxPageSize) && page.TotalPages <= number
+		beyond := page.TotalPages > 0 && number > page.TotalPages
+		if isLast || beyond || len(all) > total || len(all) == before {
 			return all, len(all) == total, total, nil
 		}
 	}
@@ -213,37 +214,34 @@ func (c *Client) listPage(ctx context.Context, query url.Values) (*ConversationP
 	return page, err
 }
 
+// listedConversation is a conversation as the API lists it.
+type listedConversation struct {
+	Conversation
+	otherIDs
+	ID        exactID `json:"id"`
+	CreatedAt *string `json:"createdAt"`
+	UpdatedAt *string `json:"updatedAt"`
+}
+
 // decodePage reads a page of a list, and its ids to the letter.
 func decodePage(body []byte) (*ConversationPage, error) {
-	var reply struct {
-		Items []struct {
-			Conversation
-			otherIDs
-			ID        exactID `json:"id"`
-			CreatedAt *string `json:"createdAt"`
-			UpdatedAt *string `json:"updatedAt"`
-		} `json:"items"`
-		Page       int  `json:"page"`
-		PageSize   int  `json:"pageSize"`
-		Total      *int `json:"total"`
-		TotalPages int  `json:"totalPages"`
-	}
-	if err := decodeObject(body, &reply); err != nil {
-		return nil, err
-	}
+	page := &ConversationPage{}
+	var items listOf[listedConversation]
+	var total *int
+	err := decodeObject(body, map[string]any{
+		"items": &items, "page": &page.Page, "pageSize": &page.PageSize, "total": &total, "totalPages": &page.TotalPages,
+	})
 	switch {
-	case hasSeveral(body, "items"):
-		return nil, unexpected("the reply has items twice")
-	case reply.Items == nil:
+	case err != nil:
+		return nil, err
+	case items == nil:
 		return nil, unexpected("the reply has no items")
-	case reply.Total == nil || *reply.Total < 0:
+	case total == nil || *total < 0:
 		return nil, unexpected("the reply has no total")
 	}
-	page := &ConversationPage{
-		Items: make([]Conversation, len(reply.Items)),
-		Page:  reply.Page, PageSize: reply.PageSize, Total: *reply.Total, TotalPages: reply.TotalPages,
-	}
-	for i, item := range reply.Items {
+	page.Total = *total
+	page.Items = make([]Conversation, len(items))
+	for i, item := range items {
 		var created, updated error
 		item.Conversation.ID = item.ID.text
 		item.Conversation.CreatedAt, created = decodeTime("items.createdAt", item.CreatedAt)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -384,4 +385,33 @@ func TestAListThatIsRefusedHalfWayIsAnError(t *testing.T) {
 	require.ErrorIs(t, err, memoryplugin.ErrUnauthorized)
 	assert.EqualError(t, err, `memoryplugin: list conversations: 401 Unauthorized: "revoked" (1 attempt)`)
 	assert.Len(t, srv.received(), 2, "it is not read again")
+}
+
+func TestAListWhosePagesGoOnBeyondTheLastEnds(t *testing.T) {
+	requests := 0
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		requests++
+		fmt.Fprintf(w, `{"items":[{"id":"conv-%d"}],"total":9000000000000000000,"totalPages":1}`, requests)
+	})
+
+	all, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
+
+	assert.Nil(t, all)
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+	assert.Less(t, requests, 10)
+}
+
+func TestAPageSizeThatIsMoreThanWasAskedForDoesNotHideTheRest(t *testing.T) {
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		items := []string{}
+		number, _ := strconv.Atoi(r.URL.Query().Get("page"))
+		for i := range 100 {
+			items = append(items, fmt.Sprintf(`{"id":"conv-%d-%d"}`, number, i))
+		}
+		fmt.Fprintf(w, `{"items":[%s],"total":100,"pageSize":1000}`, strings.Join(items, ","))
+	})
+
+	_, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
+
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
 }

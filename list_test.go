@@ -418,10 +418,11 @@ func TestAnErrorOfAPageIsTheReply(t *testing.T) {
 // To encoding/json these are all "id" or "items", and the last one counts.
 func TestAnIDIsReadFromItsOwnPropertyAlone(t *testing.T) {
 	for name, body := range map[string]string{
+		"a total twice":                 `{"total":5,"total":1,"items":[{"id":"a"}]}`,
+		"a list without end":            `{"total":1,"items":[` + strings.Repeat(`{"id":"a"},`, 1<<17) + `{"id":"a"}]}`,
 		"an id twice":                   `{"total":1,"items":[{"id":"a","id":"b"}]}`,
 		"items twice":                   `{"total":1,"items":[{"id":"a","pinned":false}],"items":[{"id":"b"}]}`,
 		"items twice, then null":        `{"total":1,"items":[{"id":"a"}],"items":[null]}`,
-		"items in another case":         `{"total":1,"items":[{"id":"a"}],"Items":[{"id":"b"}]}`,
 		"the id only in another case":   `{"total":1,"items":[{"ID":"a"}]}`,
 		"the id only in a second case":  `{"total":1,"items":[{"Id":"a"}]}`,
 		"the id only in a third case":   `{"total":1,"items":[{"iD":"a"}]}`,
@@ -439,7 +440,7 @@ func TestAnIDIsReadFromItsOwnPropertyAlone(t *testing.T) {
 }
 
 func TestAnotherPropertyThatLooksLikeTheIDIsIgnored(t *testing.T) {
-	srv := serve(t, reply(200, `{"total":1,"items":[{"ID":"b","id":"a","Id":"c","iD":7}]}`))
+	srv := serve(t, reply(200, `{"total":1,"items":[{"ID":"b","id":"a","Id":"c","iD":7}],"Items":[{"id":"d"}],"Total":9}`))
 
 	page, err := newClient(t, srv.URL).ListConversations(t.Context(), memoryplugin.ListConversationsOptions{})
 

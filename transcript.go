@@ -2,10 +2,12 @@ package memoryplugin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -107,29 +109,97 @@ func (c *Client) read(ctx context.Context, operation, path string, query url.Val
 
 var errNoObject = unexpected("200 OK, but the body is not a JSON object")
 
-// decodeObject reads the JSON object in body into v. Its errors quote nothing of
-// it, since conversations are private.
-func decodeObject(body []byte, v any) error {
+// decodeObject reads properties of the JSON object in body to the letter of their
+// names, each once at most. Its errors quote nothing of it, since conversations
+// are private.
+func decodeObject(body []byte, properties map[string]any) error {
 	if !isObject(body) {
 		return errNoObject
 	}
 	if !utf8.Valid(body) {
 		return unexpected("200 OK, but the body is not valid UTF-8")
 	}
-	err := json.Unmarshal(body, v)
-	var mismatch *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &mismatch):
-		kind, _, _ := strings.Cut(mismatch.Value, " ") // A number can be of any length.
-		return unexpected(fmt.Sprintf("the property %q can't hold this %s", embedded.Replace(mismatch.Field), kind))
+	dec := json.NewDecoder(bytes.NewReader(body))
+	seen := map[string]bool{}
+	_, err := dec.Token() // The brace.
+	for err == nil && dec.More() {
+		var token json.Token
+		if token, err = dec.Token(); err != nil {
+			break
+		}
+		name := token.(string)
+		into, known := properties[name]
+		if known && seen[name] {
+			return unexpected(fmt.Sprintf("the property %q occurs twice", name))
+		}
+		if !known {
+			into = &json.RawMessage{}
+		}
+		seen[name] = known
+		if err = decodeValue(dec, name, into); errors.Is(err, ErrUnexpectedResponse) {
+			return err
+		}
 	}
-	return unexpected("200 OK, but the body is not valid JSON")
+	if err == nil {
+		_, err = dec.Token()
+	}
+	if _, after := dec.Token(); err != nil || after != io.EOF {
+		return unexpected("200 OK, but the body is not valid JSON")
+	}
+	return nil
+}
+
+// decodeValue reads the value of a property. If it is of another type, the error
+// is ErrUnexpectedResponse.
+func decodeValue(dec *json.Decoder, name string, into any) error {
+	var err error
+	if list, ok := into.(interface{ decode(*json.Decoder) error }); ok {
+		err = list.decode(dec)
+	} else {
+		err = dec.Decode(into)
+	}
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		kind, _, _ := strings.Cut(mismatch.Value, " ") // A number can be of any length.
+		if mismatch.Field != "" {
+			name += "." + embedded.Replace(mismatch.Field)
+		}
+		return unexpected(fmt.Sprintf("the property %q can't hold this %s", name, kind))
+	}
+	return err
 }
 
 // embedded strikes the names of Go's structs, which encoding/json takes for properties.
 var embedded = strings.NewReplacer("Conversation.", "", "Message.", "")
+
+// listOf is a list that is read element by element, so that the first one of
+// another type ends it, and millions of them take no memory.
+type listOf[T any] []T
+
+// maxElements is more than any page, and more than any conversation.
+const maxElements = 1 << 17
+
+func (l *listOf[T]) decode(dec *json.Decoder) error {
+	start, err := dec.Token()
+	if err != nil || start == nil {
+		return err
+	}
+	if start != json.Delim('[') {
+		return &json.UnmarshalTypeError{Value: "value"}
+	}
+	*l = listOf[T]{}
+	for dec.More() {
+		var element T
+		if err := dec.Decode(&element); err != nil {
+			return err
+		}
+		if len(*l) == maxElements {
+			return unexpected("a list without end")
+		}
+		*l = append(*l, element)
+	}
+	_, err = dec.Token()
+	return err
+}
 
 // exactID is an id that something is deleted by, so it is read to the letter.
 type exactID struct {
@@ -140,10 +210,14 @@ type exactID struct {
 // otherIDs take what encoding/json, which ignores the case of names, would read
 // as id otherwise.
 type otherIDs struct {
-	A any `json:"ID"`
-	B any `json:"Id"`
-	C any `json:"iD"`
+	A ignored `json:"ID"`
+	B ignored `json:"Id"`
+	C ignored `json:"iD"`
 }
+
+type ignored struct{}
+
+func (*ignored) UnmarshalJSON([]byte) error { return nil }
 
 func (id *exactID) UnmarshalJSON(value []byte) error {
 	id.times++
@@ -170,18 +244,6 @@ func (id exactID) check() error {
 	return nil
 }
 
-// hasSeveral reports whether a JSON object that is known to be valid has more
-// than one property that encoding/json takes for name.
-func hasSeveral(object []byte, name string) bool {
-	n := 0
-	for other := range properties(object) {
-		if bytes.EqualFold(other, []byte(name)) {
-			n++
-		}
-	}
-	return n > 1
-}
-
 // decodeTime reads a time in RFC 3339. What is not there, or before the year
 // 2000, is zero.
 func decodeTime(property string, text *string) (time.Time, error) {
@@ -198,53 +260,44 @@ func decodeTime(property string, text *string) (time.Time, error) {
 	return t, nil
 }
 
+// listedMessage is a message as the API sends it.
+type listedMessage struct {
+	Message
+	Timestamp *string `json:"timestamp"`
+}
+
 func decodeTranscript(body []byte, id string) (*Transcript, error) {
-	var reply struct {
-		otherIDs
-		ID       exactID `json:"id"`
-		Title    string  `json:"title"`
-		Messages []struct {
-			Message
-			Timestamp *string `json:"timestamp"`
-		} `json:"messages"`
-		Total                  int    `json:"total"`
-		PlatformConversationID string `json:"platformConversationId"`
-		SourceID               string `json:"sourceId"`
-		TokenCount             *int   `json:"tokenCount"`
-	}
-	if err := decodeObject(body, &reply); err != nil {
+	t := &Transcript{Raw: body}
+	var found exactID
+	var messages listOf[listedMessage]
+	err := decodeObject(body, map[string]any{
+		"id": &found, "title": &t.Title, "messages": &messages, "total": &t.Total,
+		"platformConversationId": &t.PlatformConversationID, "sourceId": &t.SourceID, "tokenCount": &t.TokenCount,
+	})
+	if err := cmp.Or(err, found.check()); err != nil {
 		return nil, err
 	}
-	if err := reply.ID.check(); err != nil {
-		return nil, err
-	}
-	if reply.ID.text != id {
+	if found.text != id {
 		return nil, unexpected("the reply is another conversation's")
 	}
-	t := &Transcript{
-		ID: id, Title: reply.Title, Messages: make([]Message, len(reply.Messages)), Total: reply.Total,
-		PlatformConversationID: reply.PlatformConversationID, SourceID: reply.SourceID, TokenCount: reply.TokenCount,
-		Raw: body,
-	}
-	for i, message := range reply.Messages {
-		var err error
-		if message.Message.Timestamp, err = decodeTime("messages.timestamp", message.Timestamp); err != nil {
+	t.ID = id
+	t.Messages = make([]Message, len(messages))
+	for i, message := range messages {
+		t.Messages[i] = message.Message
+		if t.Messages[i].Timestamp, err = decodeTime("messages.timestamp", message.Timestamp); err != nil {
 			return nil, err
 		}
-		t.Messages[i] = message.Message
 	}
 	return t, nil
 }
 
 func decodeCount(body []byte) (int, error) {
-	var reply struct {
-		Count *int `json:"count"`
-	}
-	if err := decodeObject(body, &reply); err != nil {
+	var count *int
+	if err := decodeObject(body, map[string]any{"count": &count}); err != nil {
 		return 0, err
 	}
-	if reply.Count == nil || *reply.Count < 0 {
+	if count == nil || *count < 0 {
 		return 0, unexpected("the reply has no count")
 	}
-	return *reply.Count, nil
+	return *count, nil
 }

@@ -279,3 +279,12 @@ func TestACountThatIsNotDocumentedIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestA404ThatIsNotTheAPIsOwnIsNotQuotedIfItMayBeAConversation(t *testing.T) {
+	srv := serve(t, reply(404, `{"id":"a","title":"a secret"}`))
+
+	_, err := newClient(t, srv.URL).GetTranscript(t.Context(), "a")
+
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+	assert.NotContains(t, err.Error(), "secret")
+}

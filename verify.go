@@ -30,8 +30,7 @@ type VerifyResult struct {
 // Gone only if a complete list lacks it and its transcript is [ErrNotFound].
 // Neither is enough alone: a list may hide a conversation, and a gateway may answer
 // 404 for everything. Any other id is Unknown. The call reads one complete list,
-// and a transcript for each id that the list lacks, a few at a time. [WithLogger]
-// shows each ErrNotFound as a warning.
+// and a transcript for each id that the list lacks, a few at a time.
 //
 // Gone means that the account of this API key has no conversation with exactly this
 // id. So an id of another account is Gone, and so is one that is misspelt, has a
