@@ -3,7 +3,9 @@ package memoryplugin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -133,6 +135,9 @@ func (c *Client) readList(ctx context.Context, query url.Values) (all []Conversa
 	for number := 1; ; number++ {
 		query.Set("page", strconv.Itoa(number))
 		page, err := c.listPage(ctx, query)
+		if number > 1 && len(all) == total && isNoSuchPage(err) {
+			return all, true, total, nil
+		}
 		if err != nil {
 			return nil, false, 0, err
 		}
@@ -154,11 +159,17 @@ func (c *Client) readList(ctx context.Context, query url.Values) (all []Conversa
 		// A total can be too low, so only a page with room to spare is the last. Once
 		// there are more, the list can't be complete, and may go on for ever.
 		isLast := len(all) == total && len(page.Items) < min(page.PageSize, maxPageSize) && page.TotalPages <= number
-		beyond := page.TotalPages > 0 && number > page.TotalPages
+		beyond := page.TotalPages > 0 && number > page.TotalPages || number == maxElements
 		if isLast || beyond || len(all) > total || len(all) == before {
 			return all, len(all) == total, total, nil
 		}
 	}
+}
+
+// isNoSuchPage reports whether err may be the answer to a page after the last one.
+func isNoSuchPage(err error) bool {
+	reply, ok := errors.AsType[*ErrorResponse](err)
+	return ok && (reply.StatusCode == http.StatusBadRequest || reply.StatusCode == http.StatusNotFound)
 }
 
 // listQuery checks opts and returns them as a query.

@@ -415,3 +415,44 @@ func TestAPageSizeThatIsMoreThanWasAskedForDoesNotHideTheRest(t *testing.T) {
 
 	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
 }
+
+// A server may refuse a page after the last one, which is asked for if the last
+// one is full.
+func TestARefusedPageAfterTheLastEndsAList(t *testing.T) {
+	for _, status := range []int{400, 404} {
+		full := `{"id":"conv-0"}`
+		for i := range 99 {
+			full += fmt.Sprintf(`,{"id":"conv-%d"}`, i+1)
+		}
+		srv := serve(t, reply(200, `{"items":[`+full+`],"total":100,"pageSize":100}`), reply(status, `{"error":"no such page"}`))
+
+		all, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
+
+		require.NoError(t, err)
+		assert.Len(t, all, 100)
+	}
+}
+
+func TestARefusedPageBeforeTheLastIsAnError(t *testing.T) {
+	srv := serve(t, reply(200, `{"items":[{"id":"a"}],"total":2,"pageSize":1}`), reply(404, `{"error":"no such page"}`))
+
+	all, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
+
+	assert.Nil(t, all)
+	assert.ErrorIs(t, err, memoryplugin.ErrNotFound)
+}
+
+// It sends 20 a page, claims 100, and claims them to be all.
+func TestMorePagesThanTheTotalNeedsAreNotLeftOut(t *testing.T) {
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		items := []string{}
+		for i := range 20 {
+			items = append(items, fmt.Sprintf(`{"id":"conv-%s-%d"}`, r.URL.Query().Get("page"), i))
+		}
+		fmt.Fprintf(w, `{"items":[%s],"total":20,"pageSize":100,"totalPages":13}`, strings.Join(items, ","))
+	})
+
+	_, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
+
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+}

@@ -277,6 +277,9 @@ func decodeTranscript(body []byte, id string) (*Transcript, error) {
 	if err := cmp.Or(err, found.check()); err != nil {
 		return nil, err
 	}
+	if t.Total < 0 {
+		return nil, unexpected("the total is negative")
+	}
 	if found.text != id {
 		return nil, unexpected("the reply is another conversation's")
 	}

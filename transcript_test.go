@@ -288,3 +288,11 @@ func TestA404ThatIsNotTheAPIsOwnIsNotQuotedIfItMayBeAConversation(t *testing.T) 
 	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
 	assert.NotContains(t, err.Error(), "secret")
 }
+
+func TestATranscriptWithANegativeTotalIsRefused(t *testing.T) {
+	srv := serve(t, reply(200, `{"id":"a","total":-1}`))
+
+	_, err := newClient(t, srv.URL).GetTranscript(t.Context(), "a")
+
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+}

@@ -30,7 +30,8 @@ type VerifyResult struct {
 // Gone only if a complete list lacks it and its transcript is [ErrNotFound].
 // Neither is enough alone: a list may hide a conversation, and a gateway may answer
 // 404 for everything. Any other id is Unknown. The call reads one complete list,
-// and a transcript for each id that the list lacks, a few at a time.
+// and a transcript for each id that the list lacks, a few at a time. If five
+// transcripts in a row fail, it stops, and the rest is Unknown.
 //
 // Gone means that the account of this API key has no conversation with exactly this
 // id. So an id of another account is Gone, and so is one that is misspelt, has a
@@ -109,6 +110,11 @@ func (c *Client) verify(ctx context.Context, ids []string, found []presence) err
 		}
 	})
 	for _, err := range failures {
+		if err != nil && inRow.Load() >= maxFailuresInRow {
+			first := *err.(*callError)
+			first.suffix += fmt.Sprintf("; stopped after %d in a row failed", maxFailuresInRow)
+			return &first
+		}
 		if err != nil {
 			return err
 		}

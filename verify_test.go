@@ -477,3 +477,18 @@ func TestA404ThatIsNotTheAPIsOwnIsAWarningInTheLog(t *testing.T) {
 	require.Error(t, err)
 	assert.Equal(t, "WARN", lines()[1].Level)
 }
+
+func TestAVerificationThatStopsSaysSo(t *testing.T) {
+	srv := memoryplugintest.NewServer(t)
+	srv.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
+		if r.Query.Has("conversationId") {
+			return memoryplugintest.Fault{Status: 400}
+		}
+		return memoryplugintest.Fault{}
+	})
+
+	result, err := srv.Client().VerifyDeleted(t.Context(), numberedIDs(50))
+
+	assert.Len(t, result.Unknown, 50)
+	assert.ErrorContains(t, err, "stopped after 5 in a row failed")
+}
