@@ -16,8 +16,8 @@ type BatchOptions struct {
 	// Concurrency is the number of requests in flight. 0 means 4.
 	Concurrency int
 	// Stop is the gentle way to end a run: once it is closed, nothing more is
-	// sent, not even a retry, and what is on the wire is awaited. Nothing becomes
-	// Unconfirmed because of it. A nil Stop never stops.
+	// sent, not even a retry, and the run waits for what is on the wire. Nothing
+	// becomes Unconfirmed because of it. A nil Stop never stops.
 	Stop <-chan struct{}
 	// OnBatch is called for each batch as it completes, with what
 	// [Client.DeleteConversations] would return for it: for progress, or a

@@ -3,9 +3,7 @@ package memoryplugin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -15,6 +13,7 @@ import (
 const (
 	listOperation = "list conversations"
 	maxPageSize   = 100
+	maxPages      = 10_000 // of one listing: a million conversations
 )
 
 // ConversationFilter selects the conversations that match all of its fields. An
@@ -96,8 +95,8 @@ func (c *Client) ListConversations(ctx context.Context, opts ListConversationsOp
 // AllConversations returns every conversation that matches filter, or an error,
 // never a part. It reads all pages. If it sees that conversations were added or
 // deleted meanwhile, it reads the list again, three times in all. If the list is
-// still not complete, the error is [ErrUnexpectedResponse] and says how many it
-// saw of how many.
+// still not complete, or has more than 10,000 pages, the error is
+// [ErrUnexpectedResponse] and says how many it saw of how many.
 //
 // There is one change that it can't see: if one conversation is deleted and
 // another is added while it reads, the list can miss a third. Call it again to
@@ -135,9 +134,6 @@ func (c *Client) readList(ctx context.Context, query url.Values) (all []Conversa
 	for number := 1; ; number++ {
 		query.Set("page", strconv.Itoa(number))
 		page, err := c.listPage(ctx, query)
-		if number > 1 && len(all) == total && isNoSuchPage(err) {
-			return all, true, total, nil
-		}
 		if err != nil {
 			return nil, false, 0, err
 		}
@@ -157,19 +153,13 @@ func (c *Client) readList(ctx context.Context, query url.Values) (all []Conversa
 			}
 		}
 		// A total can be too low, so only a page with room to spare is the last. Once
-		// there are more, the list can't be complete, and may go on for ever.
+		// there are more, or pages beyond the last, the list may go on for ever.
 		isLast := len(all) == total && len(page.Items) < min(page.PageSize, maxPageSize) && page.TotalPages <= number
-		beyond := page.TotalPages > 0 && number > page.TotalPages || number == maxElements
+		beyond := page.TotalPages > 0 && number > page.TotalPages || number == maxPages
 		if isLast || beyond || len(all) > total || len(all) == before {
 			return all, len(all) == total, total, nil
 		}
 	}
-}
-
-// isNoSuchPage reports whether err may be the answer to a page after the last one.
-func isNoSuchPage(err error) bool {
-	reply, ok := errors.AsType[*ErrorResponse](err)
-	return ok && (reply.StatusCode == http.StatusBadRequest || reply.StatusCode == http.StatusNotFound)
 }
 
 // listQuery checks opts and returns them as a query.

@@ -3,6 +3,7 @@ package memoryplugin_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -416,20 +417,20 @@ func TestAPageSizeThatIsMoreThanWasAskedForDoesNotHideTheRest(t *testing.T) {
 	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
 }
 
-// A server may refuse a page after the last one, which is asked for if the last
-// one is full.
-func TestARefusedPageAfterTheLastEndsAList(t *testing.T) {
+// So does a server that lists no more than the first hundred, and counts no more.
+// If its refusal were the end of the list, the rest would be missed.
+func TestARefusedPageAfterAFullOneIsAnError(t *testing.T) {
 	for _, status := range []int{400, 404} {
 		full := `{"id":"conv-0"}`
 		for i := range 99 {
 			full += fmt.Sprintf(`,{"id":"conv-%d"}`, i+1)
 		}
-		srv := serve(t, reply(200, `{"items":[`+full+`],"total":100,"pageSize":100}`), reply(status, `{"error":"no such page"}`))
+		srv := serve(t, reply(200, `{"items":[`+full+`],"total":100,"pageSize":100,"totalPages":1}`), reply(status, `{"error":"no such page"}`))
 
 		all, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
 
-		require.NoError(t, err)
-		assert.Len(t, all, 100)
+		assert.Nil(t, all)
+		hasReply(t, status, err)
 	}
 }
 
@@ -455,4 +456,19 @@ func TestMorePagesThanTheTotalNeedsAreNotLeftOut(t *testing.T) {
 	_, err := newClient(t, srv.URL).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
 
 	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+}
+
+func TestAListWithoutEndEnds(t *testing.T) {
+	requests := 0
+	endless := transport(func(r *http.Request) (*http.Response, error) {
+		requests++
+		page := fmt.Sprintf(`{"items":[{"id":"conv-%d"}],"total":2000000000}`, requests)
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(page)), Request: r}, nil
+	})
+
+	all, err := newClient(t, "http://localhost", through(endless)).AllConversations(t.Context(), memoryplugin.ConversationFilter{})
+
+	assert.Nil(t, all)
+	assert.ErrorIs(t, err, memoryplugin.ErrUnexpectedResponse)
+	assert.Equal(t, 3*10_000, requests)
 }

@@ -133,7 +133,7 @@ func decodeObject(body []byte, properties map[string]any) error {
 			return unexpected(fmt.Sprintf("the property %q occurs twice", name))
 		}
 		if !known {
-			into = &json.RawMessage{}
+			into = &ignored{}
 		}
 		seen[name] = known
 		if err = decodeValue(dec, name, into); errors.Is(err, ErrUnexpectedResponse) {
