@@ -1,0 +1,45 @@
+package terminal
+
+import (
+	"io"
+	"strconv"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/memoryplugin/memoryplugin-go"
+)
+
+const (
+	titleWidth = 40
+	unknown    = "-" // what the server did not send
+)
+
+// WriteTable writes conversations as a table.
+func WriteTable(w io.Writer, conversations []memoryplugin.Conversation) error {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.Options{}
+	t.Style().Box.PaddingLeft = ""
+	t.Style().Box.PaddingRight = "  "
+	t.SetColumnConfigs([]table.ColumnConfig{{Name: "TITLE", WidthMax: titleWidth, WidthMaxEnforcer: text.Trim}})
+	t.AppendHeader(table.Row{"ID", "TITLE", "PROVIDER", "CREATED", "UPDATED", "MESSAGES", "PINNED"})
+	for _, c := range conversations {
+		row := table.Row{Quote(c.ID), cut(quoteTitle(c.Title), titleWidth), Quote(c.Platform), unknown, unknown, unknown, unknown}
+		if !c.CreatedAt.IsZero() {
+			row[3] = day(c.CreatedAt)
+		}
+		if !c.UpdatedAt.IsZero() {
+			row[4] = day(c.UpdatedAt)
+		}
+		if c.MessageCount != nil {
+			row[5] = strconv.Itoa(*c.MessageCount)
+		}
+		if c.Pinned != nil {
+			row[6] = map[bool]string{true: "yes", false: "no"}[*c.Pinned]
+		}
+		t.AppendRow(row)
+	}
+	_, err := io.WriteString(w, t.Render()+"\n")
+	return err
+}

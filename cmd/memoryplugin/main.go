@@ -1,0 +1,98 @@
+// Memoryplugin finds, copies and deletes the conversations of a MemoryPlugin
+// account, and accounts for each of them.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/memoryplugin/memoryplugin-go"
+)
+
+// The exit codes. It is never 2, with which a Go program crashes.
+const (
+	exitLeft        = 1 // something is left, or a file could not be written
+	exitNothingSent = 3 // bad usage or input, no consent, a file that can't be used
+	exitKeyRefused  = 4
+	exitInterrupted = 130
+)
+
+// exit is an error that ends the program with a code.
+type exit struct {
+	code int
+	err  error // nil if everything is said
+}
+
+func (e *exit) Error() string { return fmt.Sprint(e.err) }
+func (e *exit) Unwrap() error { return e.err }
+
+func main() {
+	// net/http logs what a server sends unasked: it may echo the key, and would tear the bar.
+	log.SetOutput(io.Discard)
+	os.Exit(run())
+}
+
+// run returns the exit code.
+func run() int {
+	err := newRoot().Execute()
+	if err == nil {
+		return 0
+	}
+	ending := &exit{exitNothingSent, err}
+	errors.As(err, &ending)
+	if ending.err != nil {
+		fmt.Fprintf(os.Stderr, "memoryplugin: %s\n", strings.TrimPrefix(err.Error(), "memoryplugin: "))
+	}
+	return ending.code
+}
+
+const about = `Finds, copies and deletes the conversations of a MemoryPlugin account. A deletion is
+for good: nothing brings a conversation back.
+
+The API key is read from the file that --api-key-file names, or from
+MEMORYPLUGIN_API_KEY. The API is at --base-url, at MEMORYPLUGIN_BASE_URL, or at
+` + memoryplugin.DefaultBaseURL + `.
+
+Exit codes:
+    0  done: every selected conversation is deleted, gone or absent; or there was none
+    1  something is left, or a file could not be written
+    3  nothing was sent: bad usage or input, no consent, a file that can't be used
+    4  the API key was refused (401)
+  130  interrupted, with something left`
+
+func newRoot() *cobra.Command {
+	s := &settings{}
+	root := &cobra.Command{
+		Use:               "memoryplugin",
+		Long:              about,
+		Version:           version(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(command *cobra.Command, _ []string) error { return s.check(command.Flags()) },
+	}
+	s.addFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		return fmt.Errorf("%w. Put -- before an id that begins with -; %s --help lists the flags", err, command.CommandPath())
+	})
+	root.AddCommand(newList(s), newCount(s), newBackup(s), newDelete(s), newDemo(s))
+	return root
+}
+
+// checkNotEmpty refuses a flag that is given as "", as by a script's variable that is
+// not set.
+func checkNotEmpty(flags *pflag.FlagSet) error {
+	var err error
+	flags.Visit(func(flag *pflag.Flag) {
+		if strings.TrimSpace(flag.Value.String()) == "" {
+			err = fmt.Errorf("--%s is empty", flag.Name)
+		}
+	})
+	return err
+}

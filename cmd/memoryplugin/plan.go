@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/backup"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/deletion"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/journal"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/selection"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/terminal"
+)
+
+// plan is what a delete command is about to do.
+type plan struct {
+	*connection
+	chosen  *selection.Selection
+	query   *selection.Query // nil if ids were given
+	journal *journal.Journal
+	copies  *backup.Backup // nil without --backup
+
+	start       time.Time
+	pending     []memoryplugin.Conversation
+	outcomes    []error         // of copying those; nil without --backup
+	resumed     map[string]bool // an earlier run sent them
+	skipped     int             // an earlier run has done them
+	isBegun     bool            // the deletion
+	keepsCopies bool            // although it has not begun
+}
+
+// plan selects conversations and opens the journal. It skips what the journal has as
+// done, and takes up what it has in doubt.
+func (d *deleting) plan(ctx context.Context, c *connection, args []string) (*plan, error) {
+	p := &plan{connection: c, start: time.Now(), resumed: map[string]bool{}}
+	var err error
+	if p.chosen, p.query, err = d.choose(ctx, c.Client, args); err != nil {
+		return nil, err
+	}
+	if p.journal, err = d.openJournal(c.account, len(p.chosen.Conversations)); err != nil {
+		return nil, err
+	}
+	if n := p.journal.CutOff(); n > 0 {
+		c.progress.Say("The last line of %s was torn: %d bytes are cut off.", terminal.Quote(p.journal.Path()), n)
+	}
+	chosen := map[string]bool{}
+	for _, conversation := range p.chosen.Conversations {
+		chosen[conversation.ID] = true
+		// What the server lists is there, whatever the journal says.
+		if !p.chosen.WasListed && p.journal.State(conversation.ID).IsDone() {
+			p.skipped++
+			continue
+		}
+		p.pending = append(p.pending, conversation)
+	}
+	for _, conversation := range p.chosen.Pinned { // It is there, and was pinned meanwhile.
+		chosen[conversation.ID] = true
+	}
+	for _, id := range p.journal.InDoubt() {
+		p.resumed[id] = true
+		if !chosen[id] {
+			p.pending = append(p.pending, memoryplugin.Conversation{ID: id})
+		}
+	}
+	return p, nil
+}
+
+// close unlocks the files. Unless the deletion has begun, it removes those that
+// this run made.
+func (p *plan) close() {
+	if p.isBegun {
+		_ = p.journal.Close() // The summary has its failure.
+	} else {
+		p.journal.Discard()
+	}
+	switch {
+	case p.copies == nil:
+	case p.isBegun || p.keepsCopies:
+		_ = p.copies.Close() // They are on disk since Fetch.
+	default:
+		p.copies.Discard()
+	}
+}
+
+// question is about those that will be sent.
+func (p *plan) question() *terminal.Question {
+	q := &terminal.Question{Host: p.host, Journal: "none"}
+	if p.query != nil {
+		q.Selected = p.query.String()
+	}
+	if path := p.journal.Path(); path != "" {
+		q.Journal = terminal.Quote(path)
+		if !p.journal.IsNew() {
+			q.Journal += " (of an earlier run)"
+		}
+	}
+	for i, c := range p.pending {
+		if p.outcomes != nil && p.outcomes[i] != nil {
+			continue
+		}
+		q.Conversations = append(q.Conversations, c)
+		if p.resumed[c.ID] {
+			q.Resumed++
+		}
+	}
+	return q
+}
+
+// toDelete returns what the deletion has to know of each conversation.
+func (p *plan) toDelete() []deletion.Conversation {
+	conversations := make([]deletion.Conversation, len(p.pending))
+	for i, c := range p.pending {
+		conversations[i] = deletion.Conversation{ID: c.ID, WasListed: p.chosen.WasListed, InDoubt: p.resumed[c.ID]}
+		if p.outcomes == nil || p.outcomes[i] == nil {
+			continue
+		}
+		if errors.Is(p.outcomes[i], backup.ErrMissing) {
+			conversations[i].IsMissing = true
+		} else {
+			conversations[i].Withheld = fmt.Errorf("it could not be copied: %w", p.outcomes[i])
+		}
+	}
+	return conversations
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/selection"
+)
+
+// selecting is the flags that say which conversations a command is about.
+type selecting struct {
+	selection.Filters
+	file string
+	json bool
+}
+
+func (s *selecting) addFilterFlags(flags *pflag.FlagSet) {
+	flags.BoolVar(&s.All, "all", false, "select every conversation")
+	flags.StringVar(&s.Provider, "provider", "", "select those of a platform, such as chatgpt or claude")
+	flags.StringVar(&s.Title, "title", "", "select those with `TEXT` in their title")
+	flags.StringVar(&s.Before, "before", "", "select those created before `WHEN`: a date in UTC, or an age such as 90d, 6w, 1y")
+	flags.StringVar(&s.After, "after", "", "select those created at `WHEN` or later")
+	flags.StringVar(&s.UpdatedBefore, "updated-before", "", "select those not updated since `WHEN`")
+	flags.StringVar(&s.ImportID, "import-id", "", "select those of the import with `ID`")
+}
+
+func (s *selecting) addFlags(flags *pflag.FlagSet) {
+	s.addFilterFlags(flags)
+	flags.BoolVar(&s.IncludePinned, "include-pinned", false, "select pinned conversations too")
+	flags.StringVar(&s.file, "file", "", "read ids from `FILE`, one per line (-: standard input)")
+	flags.BoolVar(&s.json, "json", false, `read a JSON array or stream of strings, or of objects with "id"`)
+}
+
+// choose returns what the flags and arguments select.
+func (s *selecting) choose(ctx context.Context, client *memoryplugin.Client, args []string) (*selection.Selection, *selection.Query, error) {
+	hasIDs := len(args) > 0 || s.file != "" || s.json
+	switch {
+	case s.IsSet() && hasIDs:
+		return nil, nil, errors.New("ids and filters exclude each other")
+	case s.IsSet():
+		return s.list(ctx, client)
+	case s.IncludePinned:
+		return nil, nil, errors.New("--include-pinned belongs to filters; ids are taken even if they are pinned")
+	case len(args) > 0 && (s.file != "" || s.json):
+		return nil, nil, errors.New("ids as arguments exclude --file and --json")
+	case len(args) > 0:
+		chosen, err := selection.FromArguments(args)
+		return chosen, nil, err
+	case s.file == "" && term.IsTerminal(int(os.Stdin.Fd())):
+		return nil, nil, errors.New("nothing is selected: give filters, or ids as arguments, with --file or on standard input")
+	}
+	chosen, err := s.read()
+	return chosen, nil, err
+}
+
+func (s *selecting) list(ctx context.Context, client *memoryplugin.Client) (*selection.Selection, *selection.Query, error) {
+	query, err := s.Parse(time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	chosen, err := query.List(ctx, client)
+	return chosen, query, apiError(ctx, err)
+}
+
+// read reads ids from a file or from standard input.
+func (s *selecting) read() (*selection.Selection, error) {
+	var r io.Reader = os.Stdin
+	name := "standard input"
+	if s.file != "" && s.file != "-" {
+		file, err := os.Open(s.file)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		r, name = file, s.file
+	}
+	if s.json {
+		return selection.FromJSON(r, name)
+	}
+	return selection.FromLines(r, name)
+}
+
+// apiError gives a failure of the API its exit code. The end of ctx counts first.
+func apiError(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &exit{exitInterrupted, context.Cause(ctx)}
+	case errors.Is(err, selection.ErrNotObeyed) || errors.Is(err, memoryplugin.ErrInvalidArgument):
+		return &exit{exitNothingSent, err}
+	case errors.Is(err, memoryplugin.ErrUnauthorized):
+		return &exit{exitKeyRefused, fmt.Errorf("%w. Check the API key", err)}
+	}
+	return &exit{exitLeft, err}
+}
