@@ -61,6 +61,7 @@ func demo(s *settings, n int) error {
 	fmt.Printf("A demo: the server, its conversations and its faults are made up.\n")
 	for _, step := range [][]string{
 		{"count"},
+		{"list", "--before", "1y", "--title", "99", "--output", "ids"},
 		{"delete", "--before", "1y", "--backup", "copies.jsonl", "--journal", "journal.jsonl", "--batch-size", "25", "--yes"},
 		{"count"},
 	} {
@@ -90,7 +91,7 @@ For real, with your API key in MEMORYPLUGIN_API_KEY:
 
 func runStep(s *settings, args []string) error {
 	root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(newCount(s), newDelete(s))
+	root.AddCommand(newCount(s), newList(s), newDelete(s))
 	root.SetArgs(args)
 	return root.Execute()
 }
