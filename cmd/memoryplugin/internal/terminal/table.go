@@ -22,10 +22,14 @@ func WriteTable(w io.Writer, conversations []memoryplugin.Conversation) error {
 	t.Style().Options = table.Options{}
 	t.Style().Box.PaddingLeft = ""
 	t.Style().Box.PaddingRight = "  "
+	t.SuppressTrailingSpaces()
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "TITLE", WidthMax: titleWidth, WidthMaxEnforcer: text.Trim}})
 	t.AppendHeader(table.Row{"ID", "TITLE", "PROVIDER", "CREATED", "UPDATED", "MESSAGES", "PINNED"})
 	for _, c := range conversations {
-		row := table.Row{Quote(c.ID), cut(quoteTitle(c.Title), titleWidth), Quote(c.Platform), unknown, unknown, unknown, unknown}
+		row := table.Row{Quote(c.ID), cut(quoteTitle(c.Title), titleWidth), unknown, unknown, unknown, unknown, unknown}
+		if c.Platform != "" {
+			row[2] = Quote(c.Platform)
+		}
 		if !c.CreatedAt.IsZero() {
 			row[3] = day(c.CreatedAt)
 		}
