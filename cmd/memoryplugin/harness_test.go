@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 		if wait, err := time.ParseDuration(os.Getenv("TEST_FIRST_WAIT")); err == nil {
 			firstWait = wait
 		}
+		if os.Getenv("TEST_NO_TERMINAL") != "" {
+			leaveTerminal()
+		}
 		main()
 	}})
 }

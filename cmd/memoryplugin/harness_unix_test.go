@@ -9,3 +9,6 @@ import (
 
 // withoutTerminal starts a program in a session of its own.
 func withoutTerminal(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+// leaveTerminal gives this process a session of its own.
+func leaveTerminal() { _, _ = syscall.Setsid() }
