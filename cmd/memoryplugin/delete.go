@@ -170,7 +170,7 @@ func (d *deleting) ask(ctx context.Context, console *terminal.Console, p *plan) 
 func (d *deleting) deleteAll(ctx, stop context.Context, p *plan) error {
 	p.isBegun = true
 	conversations := p.toDelete()
-	p.progress.Begin("deleted", len(conversations))
+	p.progress.Begin("done", len(conversations))
 	run := &deletion.Run{
 		Client: p.Client, Journal: p.journal, BatchSize: d.batchSize, Concurrency: d.concurrency,
 		Patience: d.newPatience(p.progress), NoVerify: d.noVerify, OnDone: p.progress.Add,
@@ -271,7 +271,24 @@ func (d *deleting) preview(p *plan) error {
 		s := &terminal.Summary{Summary: summary, Host: p.host, Selected: len(p.pending) + p.skipped, Skipped: p.skipped}
 		return written(0, s.WriteJSON(os.Stdout))
 	}
-	return written(fmt.Printf("A dry run: nothing is deleted%s.\n%s\n", leftOut(p.chosen), p.question()))
+	q := p.question()
+	q.Journal = d.journalToBe(len(p.chosen.Conversations))
+	skipped := ""
+	if p.skipped > 0 {
+		skipped = fmt.Sprintf("; %d skipped: done by an earlier run", p.skipped)
+	}
+	return written(fmt.Printf("A dry run: nothing is deleted%s%s. Without --dry-run:\n\n%s\n", skipped, leftOut(p.chosen), q))
+}
+
+// journalToBe says which journal a run would have.
+func (d *deleting) journalToBe(n int) string {
+	switch {
+	case d.journalPath != "":
+		return terminal.Quote(d.journalPath)
+	case d.noJournal || n < journalFrom:
+		return "none"
+	}
+	return "a new one in the current folder"
 }
 
 // openJournal opens the journal that a flag names, or one in the current folder if

@@ -23,7 +23,7 @@ type Progress struct {
 	quiet bool
 
 	mu       sync.Mutex
-	what     string // "deleted"; "" between two phases
+	what     string // "done"; "" between two phases
 	total    int
 	done     int
 	samples  []sample  // of the last seconds
@@ -137,7 +137,7 @@ func (p *Progress) Write(lines []byte) (int, error) {
 	return os.Stderr.Write(lines) // There is no bar, or it has ended.
 }
 
-// String is "340 of 1000 deleted, 660 left, 85.0/s, 8s to go".
+// String is "340 of 1000 done, 660 left, 85.0/s, 8s to go".
 func (p *Progress) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
