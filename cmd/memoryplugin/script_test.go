@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,7 +19,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/stretchr/testify/require"
 
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
@@ -35,6 +35,7 @@ import (
 //	requests METHOD N     the server has got N requests so far
 //	requests              prints the requests so far, one a line
 //	ignore PARAMETER      from now on the server ignores a filter
+//	files N PATTERN       N files match a pattern
 //	exits CODE COMMAND    runs a command that ends with this code
 //	prints FILE           the last command printed this, but for times and durations
 func TestScripts(t *testing.T) {
@@ -54,7 +55,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"account": account, "left": left, "remove": remove, "fault": fault,
-			"requests": requests, "ignore": ignore, "exits": exits, "prints": prints,
+			"requests": requests, "ignore": ignore, "files": files, "exits": exits, "prints": prints,
 		},
 	})
 }
@@ -203,6 +204,14 @@ func ignore(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("MEMORYPLUGIN_BASE_URL", proxy.URL)
 }
 
+func files(ts *testscript.TestScript, _ bool, args []string) {
+	found, err := filepath.Glob(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if len(found) != number(ts, args[0]) {
+		ts.Fatalf("found %q", found)
+	}
+}
+
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	code := 0
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
@@ -234,11 +243,7 @@ func prints(ts *testscript.TestScript, _ bool, args []string) {
 	for _, part := range inexact {
 		got = part.pattern.ReplaceAllString(got, part.instead)
 	}
-	require.Equal(scriptT{ts}, want, got)
+	if got != want {
+		ts.Fatalf("it printed:\n%s", got)
+	}
 }
-
-// scriptT makes a failed requirement that of a script.
-type scriptT struct{ *testscript.TestScript }
-
-func (t scriptT) Errorf(format string, args ...any) { t.Logf(format, args...) }
-func (t scriptT) FailNow()                          { t.Fatalf("see above") }
