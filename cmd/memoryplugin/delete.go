@@ -291,21 +291,26 @@ func (d *deleting) journalToBe(n int) string {
 	return "a new one in the current folder"
 }
 
-// openJournal opens the journal that a flag names, or one in the current folder if
-// there are many conversations.
-func (d *deleting) openJournal(account appendfile.Account, n int) (*journal.Journal, error) {
-	path := d.journalPath
+// openJournal opens the journal that a flag names. A dry run only looks at it.
+func (d *deleting) openJournal(account appendfile.Account) (*journal.Journal, error) {
 	switch {
-	case d.dryRun && path != "":
-		return journal.Look(path, account)
-	case path == "" && (d.noJournal || d.dryRun || n < journalFrom):
+	case d.journalPath == "":
 		return nil, nil
-	case path != "":
-		return journal.Open(path, account)
+	case d.dryRun:
+		return journal.Look(d.journalPath, account)
 	}
-	j, err := journal.Open(newPath("memoryplugin-", ".jsonl"), account)
-	if err != nil {
-		err = fmt.Errorf("%w. Name one with --journal, or use --no-journal", err)
+	return journal.Open(d.journalPath, account)
+}
+
+// makeJournal makes a journal in the current folder if there are many conversations
+// and no flag names one.
+func (d *deleting) makeJournal(p *plan) error {
+	if d.journalPath != "" || d.noJournal || d.dryRun || len(p.chosen.Conversations) < journalFrom {
+		return nil
 	}
-	return j, err
+	var err error
+	if p.journal, err = journal.Open(newPath("memoryplugin-", ".jsonl"), p.account); err != nil {
+		return fmt.Errorf("%w. Name one with --journal, or use --no-journal", err)
+	}
+	return nil
 }

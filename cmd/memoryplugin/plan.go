@@ -31,19 +31,29 @@ type plan struct {
 	keepsCopies bool            // although it has not begun
 }
 
-// plan selects conversations and opens the journal. It skips what the journal has as
-// done, and takes up what it has in doubt.
+// plan opens the journal and selects conversations. A journal that can't be used is
+// found before anything is sent.
 func (d *deleting) plan(ctx context.Context, c *connection, args []string) (*plan, error) {
 	p := &plan{connection: c, start: time.Now(), resumed: map[string]bool{}}
 	var err error
-	if p.chosen, p.query, err = d.choose(ctx, c.Client, args); err != nil {
+	if p.journal, err = d.openJournal(c.account); err != nil {
 		return nil, err
 	}
-	if p.journal, err = d.openJournal(c.account, len(p.chosen.Conversations)); err != nil {
+	if p.chosen, p.query, err = d.choose(ctx, c.Client, args); err == nil {
+		err = d.makeJournal(p)
+	}
+	if err != nil {
+		p.close()
 		return nil, err
 	}
+	p.takeUp()
+	return p, nil
+}
+
+// takeUp skips what the journal has as done, and takes up what it has in doubt.
+func (p *plan) takeUp() {
 	if n := p.journal.CutOff(); n > 0 {
-		c.progress.Say("The last line of %s was torn: %d bytes are cut off.", terminal.Quote(p.journal.Path()), n)
+		p.progress.Say("The last line of %s was torn: %d bytes are cut off.", terminal.Quote(p.journal.Path()), n)
 	}
 	chosen := map[string]bool{}
 	for _, conversation := range p.chosen.Conversations {
@@ -64,7 +74,6 @@ func (d *deleting) plan(ctx context.Context, c *connection, args []string) (*pla
 			p.pending = append(p.pending, memoryplugin.Conversation{ID: id})
 		}
 	}
-	return p, nil
 }
 
 // close unlocks the files. Unless the deletion has begun, it removes those that
