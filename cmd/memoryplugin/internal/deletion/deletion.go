@@ -174,12 +174,24 @@ func (s *state) settle() {
 	}
 	s.book(&journal.Record{State: journal.Gone, IDs: gone}, nil)
 	s.book(&journal.Record{State: journal.Absent, IDs: absent}, nil)
-	s.book(&journal.Record{State: journal.Kept, IDs: result.Present}, &failure{StillThere, nil, "it is still there", true})
-	for _, id := range result.Present {
+	s.keep(result.Present)
+}
+
+// keep books what is still there. A failure of the request that should have deleted
+// it says more than that.
+func (s *state) keep(ids []string) {
+	before := map[string]*failure{}
+	for _, id := range ids {
+		before[id] = s.byID[id].failure
+	}
+	s.book(&journal.Record{State: journal.Kept, IDs: ids}, &failure{StillThere, nil, "it is still there", true})
+	for _, id := range ids {
 		f := s.byID[id]
 		f.WasListed = true
 		if f.IsMissing {
 			f.failure = &failure{reason: StillThere, text: noTranscript}
+		} else if why := before[id]; why.err != nil {
+			f.failure = &failure{StillThere, why.err, "it is still there, after: " + why.text, true}
 		}
 	}
 }

@@ -131,7 +131,7 @@ func (s *Summary) advice(g deletion.Group) string {
 		return "check --base-url: a proxy or a login page may answer instead of the API. Then " + again
 	case badCertificate || host != nil:
 		return "check --base-url and the network, then " + again
-	case g.Reason == deletion.StillThere:
+	case g.Reason == deletion.StillThere && g.Err == nil:
 		return "the server keeps them: look at them in MemoryPlugin."
 	case g.Status > 0 && g.Status < 500:
 		return "mend what the error says, then " + again
