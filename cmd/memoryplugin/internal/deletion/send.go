@@ -144,11 +144,11 @@ func (s *state) done() []string {
 	return ids
 }
 
-// errorText is an error of the SDK without what all of them begin with.
+// errorText is an error of the SDK without what all of them have.
 func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := strings.TrimPrefix(err.Error(), "memoryplugin: ")
+	text := strings.Replace(err.Error(), "memoryplugin: ", "", 1)
 	return strings.TrimPrefix(text, "delete conversations: ")
 }
