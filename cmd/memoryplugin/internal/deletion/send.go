@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -144,11 +145,14 @@ func (s *state) done() []string {
 	return ids
 }
 
+// counts is how an error of the SDK says how many ids of a batch it is about. Here a
+// group of conversations has it, and they are not those of one batch.
+var counts = regexp.MustCompile(`^(delete conversations: )?([0-9]+ of [0-9]+ (unconfirmed|not deleted)(, [0-9]+ not deleted)?: )?`)
+
 // errorText is an error of the SDK without what all of them have.
 func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := strings.Replace(err.Error(), "memoryplugin: ", "", 1)
-	return strings.TrimPrefix(text, "delete conversations: ")
+	return counts.ReplaceAllString(strings.Replace(err.Error(), "memoryplugin: ", "", 1), "")
 }
