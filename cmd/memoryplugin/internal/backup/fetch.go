@@ -142,7 +142,9 @@ func (f *fetching) judge(err error) {
 	case err == nil || errors.Is(err, ErrMissing):
 		f.done++
 		f.answered, f.inRow = true, 0
-		f.OnCopy()
+		if err == nil {
+			f.OnCopy()
+		}
 	case errors.Is(err, errWrite) || errors.Is(err, memoryplugin.ErrUnauthorized):
 		f.fatal = err
 	case !errors.Is(err, errPart):
