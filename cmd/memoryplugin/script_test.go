@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -32,9 +33,11 @@ import (
 //	left [ID...]          the server has these conversations, and no others
 //	remove ID...          deletes conversations behind the tool's back
 //	fault METHOD [xN] ... makes the next N requests fail: status=, header=, body=FILE, delay=, drop, applied
+//	unfault METHOD        makes no more of them fail
 //	requests METHOD N     the server has got N requests so far
 //	requests              prints the requests so far, one a line
 //	ignore PARAMETER      from now on the server ignores a filter
+//	append FILE FILE      appends the text of the second file to the first
 //	files N PATTERN       N files match a pattern
 //	exits CODE COMMAND    runs a command that ends with this code
 //	prints FILE           the last command printed this, but for times and durations
@@ -54,8 +57,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"account": account, "left": left, "remove": remove, "fault": fault,
-			"requests": requests, "ignore": ignore, "files": files, "exits": exits, "prints": prints,
+			"account": account, "left": left, "remove": remove, "fault": fault, "unfault": unfault,
+			"requests": requests, "ignore": ignore, "append": appendTo, "files": files, "exits": exits, "prints": prints,
 		},
 	})
 }
@@ -160,6 +163,13 @@ func fault(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+func unfault(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.faults, args[0])
+}
+
 // unescape replaces \uXXXX, so that a script shows what the eye can't see.
 func unescape(ts *testscript.TestScript, text string) string {
 	return regexp.MustCompile(`\\u[0-9a-f]{4}`).ReplaceAllStringFunc(text, func(escape string) string {
@@ -202,6 +212,14 @@ func ignore(ts *testscript.TestScript, _ bool, args []string) {
 	}})
 	ts.Defer(proxy.Close)
 	ts.Setenv("MEMORYPLUGIN_BASE_URL", proxy.URL)
+}
+
+func appendTo(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0]) + strings.TrimSuffix(ts.ReadFile(args[1]), "\n")
+	if strings.HasSuffix(text, "}") {
+		text += "\n"
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
 func files(ts *testscript.TestScript, _ bool, args []string) {
