@@ -62,7 +62,11 @@ func newBackup(s *settings) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "backup FILTERS|IDS --to FILE.jsonl",
 		Short: "Copy conversations with their messages to a file",
-		Args:  cobra.ArbitraryArgs,
+		Long: `Copies conversations with their messages to a file, one JSON object per line. Started
+again with the same file, it goes on where it ended, and copies again what was updated.
+
+` + selectingHelp,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return backUp(s, selecting, sending, to, args)
 		},

@@ -38,6 +38,13 @@ func newDelete(s *settings) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "delete FILTERS|IDS [--backup FILE.jsonl] [--journal FILE.jsonl] [--dry-run] [--yes]",
 		Short: "Delete conversations for good",
+		Long: `Deletes conversations for good. It asks first, at the terminal. Without a terminal, --yes
+is needed.
+
+` + selectingHelp + `
+
+With more than 100 conversations it keeps a journal, in a new file in the current folder.
+Started again with --journal and that file, it goes on where it ended.`,
 		Example: `  memoryplugin delete --before 1y --backup copies.jsonl
   memoryplugin list --title draft --output ids | memoryplugin delete --file - --yes
   memoryplugin delete --dry-run conv-id-1 conv-id-2`,
@@ -61,7 +68,7 @@ func (d *deleting) addDeleteFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&d.yes, "yes", false, "delete without asking")
 	flags.IntVar(&d.max, "max", 0, "delete nothing if there are more than `N`")
 	flags.IntVar(&d.batchSize, "batch-size", 100, "send at most `N` ids in a request")
-	flags.StringVar(&d.output, "output", "text", "print the summary as text or json")
+	flags.StringVar(&d.output, "output", "text", "print the summary as `FORMAT`: text or json")
 }
 
 func (d *deleting) check() error {

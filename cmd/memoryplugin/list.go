@@ -27,7 +27,7 @@ func newList(s *settings) *cobra.Command {
 		},
 	}
 	selecting.addFilterFlags(command.Flags())
-	command.Flags().StringVar(&output, "output", "table", "print a table, ids (one per line), or json")
+	command.Flags().StringVar(&output, "output", "table", "print as `FORMAT`: table, ids (one per line), or json")
 	return command
 }
 

@@ -78,11 +78,25 @@ func newRoot() *cobra.Command {
 		PersistentPreRunE: func(command *cobra.Command, _ []string) error { return s.check(command.Flags()) },
 	}
 	s.addFlags(root.PersistentFlags())
-	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
-		return fmt.Errorf("%w. Put -- before an id that begins with -; %s --help lists the flags", err, command.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newList(s), newCount(s), newBackup(s), newDelete(s), newDemo(s))
 	return root
+}
+
+// flagError says what is wrong with a flag, and where to look. What begins with - may
+// be meant as an id.
+func flagError(command *cobra.Command, err error) error {
+	text := err.Error()
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		text = fmt.Sprintf("--%s can't be %q", invalid.GetFlag().Name, invalid.GetValue())
+		if invalid.GetFlag().Value.Type() == "duration" {
+			text += `: want a time such as "30s" or "5m"`
+		}
+	}
+	if _, ok := errors.AsType[*pflag.NotExistError](err); ok && command.Flags().Lookup("file") != nil {
+		text += ". Put -- before an id that begins with -"
+	}
+	return fmt.Errorf("%s. %s --help lists the flags", text, command.CommandPath())
 }
 
 // checkNotEmpty refuses a flag that is given as "", as by a script's variable that is

@@ -15,6 +15,11 @@ import (
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/selection"
 )
 
+// selectingHelp explains what the commands with these flags take.
+const selectingHelp = `FILTERS are --all, or any of --provider, --title, --before, --after, --updated-before and
+--import-id. They leave out pinned conversations, unless --include-pinned is given. IDS are
+arguments, or one per line in the file that --file names, or on standard input.`
+
 // selecting is the flags that say which conversations a command is about.
 type selecting struct {
 	selection.Filters
@@ -24,7 +29,7 @@ type selecting struct {
 
 func (s *selecting) addFilterFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.All, "all", false, "select every conversation")
-	flags.StringVar(&s.Provider, "provider", "", "select those of a platform, such as chatgpt or claude")
+	flags.StringVar(&s.Provider, "provider", "", "select those of the platform `NAME`, such as chatgpt or claude")
 	flags.StringVar(&s.Title, "title", "", "select those with `TEXT` in their title")
 	flags.StringVar(&s.Before, "before", "", "select those created before `WHEN`: a date in UTC, or an age such as 90d, 6w, 1y")
 	flags.StringVar(&s.After, "after", "", "select those created at `WHEN` or later")

@@ -46,6 +46,12 @@ func (s *settings) check(flags *pflag.FlagSet) error {
 	if !(s.rate >= 0) || math.IsInf(s.rate, 0) {
 		return errors.New("--rate is not a number from 0 up")
 	}
+	if s.timeout < 0 {
+		return errors.New("--timeout is less than 0")
+	}
+	if s.maxRetries < 0 {
+		return errors.New("--max-retries is less than 0")
+	}
 	return checkNotEmpty(flags)
 }
 
