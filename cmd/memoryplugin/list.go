@@ -104,7 +104,7 @@ func writeJSON(w io.Writer, conversations []memoryplugin.Conversation) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "%s%s", separator, terminal.EscapeJSON(line))
+		fmt.Fprintf(w, "%s%s", separator, terminal.Escape(line))
 		separator = ",\n"
 	}
 	if len(conversations) == 0 {

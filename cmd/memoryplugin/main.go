@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/terminal"
 )
 
 // The exit codes. It is never 2, with which a Go program crashes.
@@ -48,7 +49,8 @@ func run() int {
 	ending := &exit{exitNothingSent, err}
 	errors.As(err, &ending)
 	if ending.err != nil {
-		fmt.Fprintf(os.Stderr, "memoryplugin: %s\n", strings.TrimPrefix(err.Error(), "memoryplugin: "))
+		text := strings.TrimPrefix(err.Error(), "memoryplugin: ") // It may have a flag, or a file's name, as it was given.
+		fmt.Fprintf(os.Stderr, "memoryplugin: %s\n", terminal.Escape([]byte(text)))
 	}
 	return ending.code
 }

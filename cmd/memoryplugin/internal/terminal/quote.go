@@ -27,9 +27,9 @@ func quoteTitle(text string) string {
 	return text
 }
 
-// EscapeJSON writes what could move a terminal's cursor as \uXXXX. In JSON, it occurs
+// Escape writes what could move a terminal's cursor as \uXXXX. In JSON, that occurs
 // in strings alone.
-func EscapeJSON(text []byte) []byte {
+func Escape(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for _, r := range string(text) {
 		if r == '\n' || strconv.IsPrint(r) {

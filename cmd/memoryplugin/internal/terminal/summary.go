@@ -53,7 +53,7 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 	}
 	line, err := json.Marshal(object, jsontext.AllowInvalidUTF8(true))
 	if err == nil {
-		_, err = fmt.Fprintf(w, "%s\n", EscapeJSON(line))
+		_, err = fmt.Fprintf(w, "%s\n", Escape(line))
 	}
 	return err
 }
