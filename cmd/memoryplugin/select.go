@@ -104,6 +104,14 @@ func apiError(ctx context.Context, err error) error {
 		return &exit{exitNothingSent, err}
 	case errors.Is(err, memoryplugin.ErrUnauthorized):
 		return &exit{exitKeyRefused, fmt.Errorf("%w. Check the API key", err)}
+	case isOfAnotherServer(err):
+		err = fmt.Errorf("%w. Check --base-url: a proxy or a login page may answer instead of the API", err)
 	}
 	return &exit{exitLeft, err}
+}
+
+func isOfAnotherServer(err error) bool {
+	reply, isReply := errors.AsType[*memoryplugin.ErrorResponse](err)
+	return errors.Is(err, memoryplugin.ErrUnexpectedResponse) || errors.Is(err, memoryplugin.ErrNotFound) ||
+		isReply && reply.StatusCode >= 300 && reply.StatusCode < 400
 }
