@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOST", strings.TrimPrefix(w.server.URL, "http://"))
 			env.Setenv("TEST_FIRST_WAIT", "50ms")
 			env.Setenv("TEST_NO_TERMINAL", "yes")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // The race detector would wait a second at each end.
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
