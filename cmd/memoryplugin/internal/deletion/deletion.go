@@ -71,7 +71,7 @@ type failure struct {
 	reason  Reason
 	err     error
 	text    string
-	mayPass bool
+	mayPass bool // whatever err is
 }
 
 // Do deletes conversations. Once stop ends it sends nothing more, and waits for
@@ -120,7 +120,7 @@ func (s *state) sendRound(ctx context.Context) bool {
 func (s *state) pending() []string {
 	var ids []string
 	for _, f := range s.fates {
-		if !f.state.IsDone() && !f.IsMissing && (f.failure == nil || f.failure.mayPass) {
+		if !f.state.IsDone() && !f.IsMissing && (f.failure == nil || s.mayPass(f)) {
 			ids = append(ids, f.ID)
 		}
 	}
@@ -133,11 +133,17 @@ func (s *state) mayGoOn() bool {
 		return false
 	}
 	for _, f := range s.fates {
-		if !f.state.IsDone() && f.failure != nil && f.failure.mayPass {
+		if !f.state.IsDone() && f.failure != nil && s.mayPass(f) {
 			return true
 		}
 	}
 	return s.endedBy != nil
+}
+
+// mayPass reports whether another round may achieve what f is left for. An unknown
+// host may, once any request was answered.
+func (s *state) mayPass(f *fate) bool {
+	return f.failure.mayPass || f.Withheld == nil && patience.MayPass(f.failure.err, s.answered)
 }
 
 var errStillThere = errors.New("some are still there")
@@ -159,7 +165,7 @@ func (s *state) settle() {
 		s.note(err)
 		for _, id := range result.Unknown {
 			f := s.byID[id]
-			f.failure = &failure{Unanswered, err, errorText(err), patience.MayPass(err, s.answered)}
+			f.failure = &failure{reason: Unanswered, err: err, text: errorText(err)}
 		}
 	} else {
 		s.answered = true

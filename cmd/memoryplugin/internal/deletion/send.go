@@ -11,7 +11,6 @@ import (
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/appendfile"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/journal"
-	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/patience"
 )
 
 // batchesPerChunk is how many batches are in the journal as sent at a time, at
@@ -74,8 +73,7 @@ func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err erro
 		s.answered = true
 	}
 	text := errorText(err)
-	mayPass := patience.MayPass(err, s.answered)
-	refused := &failure{Refused, err, text, mayPass}
+	refused := &failure{reason: Refused, err: err, text: text}
 	if neverSent {
 		refused.reason = NotSent
 	}
@@ -88,7 +86,7 @@ func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err erro
 	book(journal.NotListed, notListed, &failure{Unanswered, nil, "the server answered, but did not list it", false})
 	book(journal.Unconfirmed, doubtful, &failure{Unanswered, nil, "an earlier request may have deleted it, and the server did not list it now", !s.NoVerify})
 	book(journal.Unconfirmed, result.Unconfirmed, &failure{Unanswered, err, text, true})
-	book(journal.Unconfirmed, inDoubt, &failure{Unanswered, err, "an earlier request may have deleted it, and now: " + text, mayPass})
+	book(journal.Unconfirmed, inDoubt, &failure{reason: Unanswered, err: err, text: "an earlier request may have deleted it, and now: " + text})
 	book(journal.NotDeleted, notDeleted, refused)
 }
 
