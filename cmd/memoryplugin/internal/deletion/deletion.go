@@ -237,6 +237,9 @@ func (s *state) failJournal(err error) {
 // note keeps the failure that a wait is for.
 func (s *state) note(err error) {
 	s.failure = err
+	if _, isReply := errorResponse(err); isReply {
+		s.answered = true
+	}
 	s.asked = max(s.asked, patience.RetryAfter(err))
 	if errors.Is(err, memoryplugin.ErrUnauthorized) {
 		s.summary.KeyRefused, s.endedBy = true, err

@@ -69,7 +69,7 @@ func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err erro
 	if err != nil {
 		s.note(err)
 	}
-	if _, isReply := errorResponse(err); isReply || len(result.Deleted)+len(result.NotListed) > 0 {
+	if len(result.Deleted)+len(result.NotListed) > 0 {
 		s.answered = true
 	}
 	text := errorText(err)
