@@ -164,8 +164,9 @@ func (s *state) settle() {
 	if err != nil {
 		s.note(err)
 		for _, id := range result.Unknown {
-			f := s.byID[id]
-			f.failure = &failure{reason: Unanswered, err: err, text: errorText(err)}
+			if f := s.byID[id]; !patience.MayPass(f.failure.err, s.answered) {
+				f.failure = &failure{reason: Unanswered, err: err, text: errorText(err)}
+			}
 		}
 	} else {
 		s.answered = true
