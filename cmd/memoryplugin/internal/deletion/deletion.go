@@ -52,7 +52,6 @@ type state struct {
 	answered bool // by the server, so it is there
 
 	summary  Summary
-	round    int   // conversations done in it
 	endedBy  error // why the SDK left some unsent
 	failure  error // the last one
 	asked    time.Duration
@@ -104,12 +103,9 @@ func (r *Run) Do(ctx, stop context.Context, conversations []Conversation) *Summa
 // sendRound sends what is left that may pass, settles what it can, and waits. It
 // reports whether another round is worth it.
 func (s *state) sendRound(ctx context.Context) bool {
-	s.round, s.endedBy, s.failure, s.asked = 0, nil, nil, 0
+	s.endedBy, s.failure, s.asked = nil, nil, 0
 	s.sendAll(ctx, s.pending())
 	s.settle()
-	if s.round > 0 {
-		s.Patience.Progress()
-	}
 	if s.sending.Err() != nil || !s.mayGoOn() {
 		return false
 	}
@@ -223,7 +219,7 @@ func (s *state) book(r *journal.Record, why *failure) {
 	if err != nil {
 		s.summary.Unrecorded = append(s.summary.Unrecorded, r.IDs...)
 	}
-	s.round += len(r.IDs)
+	s.Patience.Progress()
 	s.OnDone(len(r.IDs))
 }
 
