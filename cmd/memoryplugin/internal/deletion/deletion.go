@@ -80,20 +80,22 @@ func (r *Run) Do(ctx, stop context.Context, conversations []Conversation) *Summa
 	s := &state{Run: r, byID: make(map[string]*fate, len(conversations))}
 	s.sending, s.stop = context.WithCancel(stop)
 	defer s.stop()
+	var missing []string
 	for _, c := range conversations {
 		f := &fate{Conversation: c}
 		if c.Withheld != nil {
 			f.failure = &failure{reason: NotSent, err: c.Withheld, text: errorText(c.Withheld)}
 		}
 		if c.IsMissing {
-			f.state = journal.Unconfirmed // Nothing but settling can tell.
-			f.failure = &failure{reason: Unanswered, text: noTranscript}
+			missing = append(missing, c.ID)
 		}
 		s.fates = append(s.fates, f)
 		s.byID[c.ID] = f
 		s.answered = s.answered || c.WasListed
 	}
 	r.Patience.Progress()
+	// Nothing but settling can tell what became of them.
+	s.book(&journal.Record{State: journal.Unconfirmed, IDs: missing}, &failure{reason: Unanswered, text: noTranscript})
 	for s.sendRound(ctx) {
 	}
 	s.finish()
