@@ -48,7 +48,7 @@ func (s *state) mark(ids []string) <-chan error {
 
 // leave takes back that ids were sent.
 func (s *state) leave(ids []string) {
-	s.receive(&memoryplugin.DeleteConversationsResult{NotDeleted: ids}, cmp.Or(s.recorded, s.endedBy, memoryplugin.ErrStopped))
+	s.receive(&memoryplugin.DeleteConversationsResult{NotDeleted: ids}, s.whyUnsent(memoryplugin.ErrStopped))
 }
 
 func (s *state) sendChunk(ctx context.Context, ids []string) {
@@ -64,7 +64,7 @@ func (s *state) sendChunk(ctx context.Context, ids []string) {
 func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err error) {
 	neverSent := err != nil && result.Attempts == 0
 	if neverSent {
-		s.endedBy = err
+		s.endedBy = s.whyUnsent(err)
 	}
 	if err != nil {
 		s.note(err)
@@ -75,7 +75,7 @@ func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err erro
 	text := errorText(err)
 	refused := &failure{reason: Refused, err: err, text: text}
 	if neverSent {
-		refused.reason = NotSent
+		refused = &failure{reason: NotSent, err: s.endedBy, text: errorText(s.endedBy)}
 	}
 	doubtful, notListed := s.divide(result.NotListed)
 	inDoubt, notDeleted := s.divide(result.NotDeleted)
@@ -86,8 +86,16 @@ func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err erro
 	book(journal.NotListed, notListed, &failure{Unanswered, nil, "the server answered, but did not list it", false})
 	book(journal.Unconfirmed, doubtful, &failure{Unanswered, nil, "an earlier request may have deleted it, and the server did not list it now", !s.NoVerify})
 	book(journal.Unconfirmed, result.Unconfirmed, &failure{Unanswered, err, text, true})
-	book(journal.Unconfirmed, inDoubt, &failure{reason: Unanswered, err: err, text: "an earlier request may have deleted it, and now: " + text})
+	book(journal.Unconfirmed, inDoubt, &failure{reason: Unanswered, err: refused.err, text: "an earlier request may have deleted it, and now: " + refused.text})
 	book(journal.NotDeleted, notDeleted, refused)
+}
+
+// whyUnsent returns what err of the SDK comes from, if the run itself has stopped it.
+func (s *state) whyUnsent(err error) error {
+	if !errors.Is(err, memoryplugin.ErrStopped) {
+		return err
+	}
+	return cmp.Or(s.recorded, s.endedBy, memoryplugin.ErrStopped)
 }
 
 // divide sets apart the ids that an earlier request may have deleted: that this one
@@ -105,7 +113,7 @@ func (s *state) divide(ids []string) (inDoubt, rest []string) {
 
 // finish gives those that were never sent their reason, and sums up.
 func (s *state) finish() {
-	why := cmp.Or(s.recorded, s.endedBy, memoryplugin.ErrStopped)
+	why := s.whyUnsent(memoryplugin.ErrStopped)
 	unsent := map[string][]string{} // by the reason
 	for _, f := range s.fates {
 		if f.state != "" {
