@@ -135,7 +135,7 @@ func (s *state) mayGoOn() bool {
 			return true
 		}
 	}
-	return s.endedBy != nil
+	return false
 }
 
 // mayPass reports whether another round may achieve what f is left for. An unknown

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -71,6 +72,37 @@ func TestWhatDoesNotPassEndsWithPatience(t *testing.T) {
 		assert.Equal(t, deletion.Unanswered, summary.Left[0].Reason)
 		assert.Equal(t, 503, summary.Left[0].Status)
 		assert.Equal(t, journal.Unconfirmed, r.lastRecord("a").State)
+	})
+}
+
+var twenty = strings.Fields("a b c d e f g h i j k l m n o p q r s t")
+
+func TestARoundWithoutProgressEndsWithPatience(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		srv := newServer(twenty...)
+		srv.answer = always(mute)
+		r := newRun(t, srv.client(t)) // With a minute for each of five attempts.
+		r.NoVerify = true
+
+		summary := r.finish(listed(twenty...)...)
+
+		assert.Less(t, time.Since(srv.start), 7*time.Minute, "five minutes, and one for what is on the wire")
+		assert.Equal(t, 19, summary.NotDeleted)
+		assert.Equal(t, 1, summary.Unconfirmed)
+		assert.Contains(t, summary.Left[1].Error, "patience is over")
+	})
+}
+
+func TestProgressPutsTheEndOfPatienceOff(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		srv := newServer(twenty...)
+		srv.answer = always(slow(50*time.Second, serve))
+		r := newRun(t, srv.client(t))
+		r.Patience.Limit = time.Minute
+
+		summary := r.finish(listed(twenty...)...)
+
+		assertComplete(t, summary)
 	})
 }
 

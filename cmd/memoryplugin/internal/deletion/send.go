@@ -11,6 +11,7 @@ import (
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/appendfile"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/journal"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/patience"
 )
 
 // batchesPerChunk is how many batches are in the journal as sent at a time, at
@@ -25,17 +26,19 @@ func (s *state) sendAll(ctx context.Context, ids []string) {
 	if len(chunks) == 0 || s.sending.Err() != nil {
 		return
 	}
+	round, end := s.Patience.Context(s.sending)
+	defer end()
 	marked := s.mark(chunks[0])
 	for i, chunk := range chunks {
 		s.failJournal(<-marked)
-		if s.sending.Err() != nil || s.endedBy != nil {
-			s.leave(chunk)
+		if round.Err() != nil || s.endedBy != nil {
+			s.leave(chunk, context.Cause(round))
 			return
 		}
 		if i+1 < len(chunks) {
 			marked = s.mark(chunks[i+1])
 		}
-		s.sendChunk(ctx, chunk)
+		s.sendChunk(ctx, round, chunk)
 	}
 }
 
@@ -47,16 +50,24 @@ func (s *state) mark(ids []string) <-chan error {
 }
 
 // leave takes back that ids were sent.
-func (s *state) leave(ids []string) {
-	s.receive(&memoryplugin.DeleteConversationsResult{NotDeleted: ids}, s.whyUnsent(memoryplugin.ErrStopped))
+func (s *state) leave(ids []string, why error) {
+	if !errors.Is(why, patience.ErrOver) {
+		why = memoryplugin.ErrStopped
+	}
+	s.receive(&memoryplugin.DeleteConversationsResult{NotDeleted: ids}, s.whyUnsent(why))
 }
 
-func (s *state) sendChunk(ctx context.Context, ids []string) {
+func (s *state) sendChunk(ctx, round context.Context, ids []string) {
 	_, _ = s.Client.DeleteConversationsInBatches(ctx, ids, memoryplugin.BatchOptions{
 		Size:        s.BatchSize,
 		Concurrency: s.Concurrency,
-		Stop:        s.sending.Done(),
-		OnBatch:     s.receive, // It gets everything that the result has, and the error.
+		Stop:        round.Done(),
+		OnBatch: func(result *memoryplugin.DeleteConversationsResult, err error) {
+			if errors.Is(err, memoryplugin.ErrStopped) && errors.Is(context.Cause(round), patience.ErrOver) {
+				err = patience.ErrOver
+			}
+			s.receive(result, err)
+		},
 	})
 }
 

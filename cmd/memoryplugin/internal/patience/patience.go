@@ -51,13 +51,36 @@ type Patience struct {
 	OnWait func(until time.Time, why error)
 
 	next     time.Duration
-	progress time.Time // the last one
+	progress time.Time   // the last one
+	over     *time.Timer // of the Context, if there is one
 }
+
+// ErrOver is the cause with which a [Patience.Context] ends.
+var ErrOver = errors.New("patience is over: nothing was achieved for too long")
 
 // Progress says that something was achieved.
 func (p *Patience) Progress() {
 	p.next = cmp.Or(p.First, firstWait)
 	p.progress = time.Now()
+	if p.over != nil {
+		p.over.Reset(p.Limit)
+	}
+}
+
+// Context returns a context for a round. It ends with ctx, or once Limit has gone by
+// without progress in this round. With a Limit of 0 it is ctx: one round is made in
+// any case.
+func (p *Patience) Context(ctx context.Context) (context.Context, func()) {
+	if p.Limit <= 0 {
+		return ctx, func() {}
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	p.over = time.AfterFunc(p.Limit, func() { end(ErrOver) })
+	return ctx, func() {
+		p.over.Stop()
+		p.over = nil
+		end(nil)
+	}
 }
 
 // Wait waits before another round: First, doubled each time up to a minute, or

@@ -24,8 +24,8 @@ func parseInstant(text string, now time.Time) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, errNoInstant
 	}
-	if t.Year() < 1970 {
-		return time.Time{}, errors.New("that is before 1970")
+	if t.Year() < 1970 || t.Year() > 2999 {
+		return time.Time{}, errors.New("that is before 1970, or after 2999")
 	}
 	return t, nil
 }

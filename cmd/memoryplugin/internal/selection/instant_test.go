@@ -64,7 +64,7 @@ func TestWhatIsNoInstantIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatIsBefore1970IsRefused(t *testing.T) {
+func TestWhatIsBefore1970OrAfter2999IsRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"1969-12-31", "0001-01-01", "0000-01-01", "57y", "99999y", "99999w", "99999d"} {
 		_, err := instant(text)
