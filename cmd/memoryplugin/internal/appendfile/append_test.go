@@ -100,3 +100,26 @@ func TestLinesThatAreAppendedAtATimeAreWhole(t *testing.T) {
 		next[lines[i]]++
 	}
 }
+
+// Each run makes the file, and removes it again: none may remove another's.
+func TestRunsThatComeAndGoAtATimeDoNotRemoveOneAnothersFile(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows keeps the name of a file that is open")
+	}
+	path := newPath(t)
+	var workers sync.WaitGroup
+	for range 6 {
+		workers.Go(func() {
+			for range 500 {
+				f, err := appendfile.Open(path, appendfile.Journal, account, func([]byte) error { return nil })
+				if err != nil {
+					continue
+				}
+				assert.NoError(t, f.Check(), "another run has removed it")
+				f.Discard()
+			}
+		})
+	}
+	workers.Wait()
+}

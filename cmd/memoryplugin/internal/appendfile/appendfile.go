@@ -90,13 +90,16 @@ func refuse(path string, kind Kind, err error) error {
 
 func (f *File) open(kind Kind, account Account, read func(line []byte) error) error {
 	err := checkRegular(f.path)
-	if f.isMade = errors.Is(err, fs.ErrNotExist); err != nil && !f.isMade {
+	wasMissing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !wasMissing {
 		return err
 	}
+	f.isMade = wasMissing
 	if err := f.takeLock(); err != nil {
 		return err
 	}
-	if f.file, err = os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+	f.isMade = false // Another run may have made it, or made it anew, just now.
+	if f.file, err = os.OpenFile(f.path, os.O_RDWR|os.O_APPEND, 0); err != nil {
 		return err
 	}
 	if err := f.checkLock(); err != nil {
@@ -106,6 +109,7 @@ func (f *File) open(kind Kind, account Account, read func(line []byte) error) er
 	if err != nil {
 		return err
 	}
+	f.isMade = wasMissing && content.began.IsZero()
 	f.Time = content.began
 	if err := f.repair(content); err != nil {
 		return err
