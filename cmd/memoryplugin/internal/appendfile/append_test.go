@@ -30,6 +30,11 @@ func TestAFileThatIsRemovedOrReplacedIsNoticed(t *testing.T) {
 			_ = os.Rename(path, path+".old")
 			return os.Symlink(path+".old", path)
 		},
+		"emptied": func(path string) error { return os.Truncate(path, 0) },
+		"cut":     func(path string) error { return os.Truncate(path, 100) },
+		"emptied and written anew": func(path string) error {
+			return os.WriteFile(path, []byte(header), 0o600)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := newPath(t)

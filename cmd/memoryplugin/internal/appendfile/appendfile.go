@@ -37,6 +37,7 @@ type File struct {
 	isMade bool // by Open
 
 	mu    sync.Mutex
+	size  int64 // that the file has, unless someone cuts it
 	err   error // the first failure: nothing is written after it
 	dirty bool
 	timer *time.Timer // syncs what is appended
@@ -120,7 +121,14 @@ func (f *File) open(kind Kind, account Account, read func(line []byte) error) er
 			return err
 		}
 	}
-	return f.syncFirst()
+	if err := f.syncFirst(); err != nil {
+		return err
+	}
+	info, err := f.file.Stat()
+	if err == nil {
+		f.size = info.Size()
+	}
+	return err
 }
 
 // checkRegular refuses what is no file. A symbolic link could lead to another
@@ -220,7 +228,9 @@ func (f *File) Append(lines []byte) error {
 	if f.err != nil {
 		return f.err
 	}
-	if _, err := f.file.Write(lines); err != nil {
+	n, err := f.file.Write(lines)
+	f.size += int64(n)
+	if err != nil {
 		f.fail(err)
 		return f.err
 	}
@@ -244,15 +254,15 @@ func (f *File) Sync() error {
 	return f.err
 }
 
-// Check returns an error if the file was removed or replaced since Open, or if a
-// write failed.
+// Check returns an error if the file was removed, replaced or cut since Open, or if
+// a write failed.
 func (f *File) Check() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err == nil {
 		opened, err1 := f.file.Stat()
 		named, err2 := os.Lstat(f.path)
-		if err1 != nil || err2 != nil || !os.SameFile(opened, named) {
+		if err1 != nil || err2 != nil || !os.SameFile(opened, named) || opened.Size() < f.size {
 			f.err = fmt.Errorf("%s was removed or replaced during the run: %w", strconv.Quote(f.path), ErrLost)
 		}
 	}
