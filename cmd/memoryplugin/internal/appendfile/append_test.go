@@ -116,7 +116,7 @@ func TestRunsThatComeAndGoAtATimeDoNotRemoveOneAnothersFile(t *testing.T) {
 	var workers sync.WaitGroup
 	for range 6 {
 		workers.Go(func() {
-			for range 500 {
+			for range 200 {
 				f, err := appendfile.Open(path, appendfile.Journal, account, func([]byte) error { return nil })
 				if err != nil {
 					continue

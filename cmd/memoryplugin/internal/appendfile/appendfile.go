@@ -110,12 +110,12 @@ func (f *File) open(kind Kind, account Account, read func(line []byte) error) er
 	if err != nil {
 		return err
 	}
-	f.isMade = wasMissing && content.began.IsZero()
+	f.isMade = wasMissing && !content.hasHeader
 	f.Time = content.began
 	if err := f.repair(content); err != nil {
 		return err
 	}
-	if content.began.IsZero() {
+	if !content.hasHeader {
 		f.Time = time.Now()
 		if _, err := f.file.Write(newHeader(kind, account, f.Time)); err != nil {
 			return err

@@ -154,3 +154,14 @@ func TestAnEmptyFileBecomesAJournal(t *testing.T) {
 	f.Discard()
 	assert.FileExists(t, path, "the user has made it")
 }
+
+// A header that was written by hand may have it.
+func TestAHeaderWithTheFirstOfAllTimesIsAHeader(t *testing.T) {
+	t.Parallel()
+	content := strings.Replace(header, "2026-01-02T03:04:05Z", "0001-01-01T00:00:00Z", 1)
+	path := write(t, content)
+
+	open(t, path)
+
+	assert.Equal(t, content, read(t, path))
+}

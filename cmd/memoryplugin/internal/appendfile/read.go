@@ -93,10 +93,11 @@ func (h *header) check(kind Kind, account Account) error {
 
 // content is what a file has, besides its lines.
 type content struct {
-	began   time.Time // zero without a header
-	end     int64     // of its whole lines
-	torn    []byte    // what follows them
-	isWhole bool      // torn is a line that only lacks its end
+	hasHeader bool
+	began     time.Time // that the header says
+	end       int64     // of its whole lines
+	torn      []byte    // what follows them
+	isWhole   bool      // torn is a line that only lacks its end
 }
 
 // readAll reads a file, and calls read for each line after the header.
@@ -110,7 +111,7 @@ func readAll(r io.Reader, kind Kind, account Account, read func(line []byte) err
 		if err := json.Unmarshal(line, &h); err != nil {
 			return fmt.Errorf("it is not a %s of this tool, but another file", kind)
 		}
-		c.began = h.Time
+		c.hasHeader, c.began = true, h.Time
 		return h.check(kind, account)
 	}
 	lines := bufio.NewReaderSize(r, 1<<16)
