@@ -294,8 +294,12 @@ func (f *File) Close() error {
 
 // Discard unlocks the file, and removes it if Open made it.
 func (f *File) Discard() {
-	if f.isMade && (f.file == nil || f.Check() == nil) {
-		_ = os.Remove(f.path)
+	isOwn := f.isMade && (f.file == nil || f.Check() == nil)
+	if runtime.GOOS == "windows" {
+		f.release() // It can't remove a file that is open.
+	}
+	if isOwn {
+		_ = os.Remove(f.path) // While it is locked, if possible: another run may be about to take it.
 	}
 	f.release()
 }
