@@ -123,7 +123,7 @@ func readAll(r io.Reader, kind Kind, account Account, read func(line []byte) err
 		if err == io.EOF {
 			c.torn = line
 			// A crash leaves the beginning of an object, or zeros: neither is valid JSON.
-			if c.isWhole = jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true)); c.isWhole {
+			if c.isWhole = jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); c.isWhole {
 				return c, inLine(number, take(number, line))
 			}
 			return c, c.checkTorn(number, kind)

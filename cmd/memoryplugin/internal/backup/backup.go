@@ -54,7 +54,8 @@ func parse(line []byte) (string, error) {
 		ID   string         `json:"id"`
 		Rest jsontext.Value `json:",inline"`
 	}
-	err := json.Unmarshal(line, &transcript, jsontext.AllowDuplicateNames(true))
+	// Messages that were cut may end with half of a surrogate pair.
+	err := json.Unmarshal(line, &transcript, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return "", appendfile.BadJSON(err)
 	}

@@ -140,3 +140,15 @@ func TestDiscardRemovesANewBackupAlone(t *testing.T) {
 	b.Discard()
 	assert.Equal(t, header+lastLines, read(t, path))
 }
+
+// Messages that were cut may end so.
+func TestACopyWithHalfASurrogatePairThatOnlyLacksItsEndIsCompleted(t *testing.T) {
+	t.Parallel()
+	path := write(t, header+`{"id":"a","t":"\ud83d"}`)
+
+	b := open(t, path)
+
+	assert.Zero(t, b.CutOff())
+	assert.True(t, b.HasAny("a"))
+	assert.Equal(t, header+`{"id":"a","t":"\ud83d"}`+"\n", read(t, path))
+}

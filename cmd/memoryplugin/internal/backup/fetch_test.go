@@ -23,6 +23,7 @@ func TestACopyIsTheReplyItselfOnOneLine(t *testing.T) {
 		"numbers":              {`{"id":"conv-0","messages":[],"n":[1.0e2,1.0,-0,0.10,12345678901234567890,1E+2]}`, ""},
 		"escapes":              {`{"id":"conv-0","messages":[],"t":"\u00e9\/\u003c<&>` + "\u2028" + `\ud83d\ude00"}`, ""},
 		"an escaped id":        {`{"id":"conv\u002d0","messages":[]}`, ""},
+		"half a pair":          {`{"id":"conv-0","messages":[{"message_index":0,"sender":"user","text":"\ud83d"}],"title":"\ude00 \ud800x"}`, ""},
 		"names that are twice": {`{"x":1,"id":"conv-0","messages":[],"x":{"y":1,"y":2}}`, ""},
 		"names in any case":    {`{"ID":"b","id":"conv-0","Id":3,"messages":[]}`, ""},
 		"the order of names":   {`{"z":1,"messages":[],"id":"conv-0","a":2}`, ""},
