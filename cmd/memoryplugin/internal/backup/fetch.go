@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/appendfile"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/patience"
 )
 
@@ -62,13 +64,23 @@ func (b *Backup) Fetch(ctx context.Context, settings *Fetch, conversations []mem
 		asked, failure := f.waitFor(outcomes)
 		again = failure != nil && f.fatal == nil && f.Patience.Wait(ctx, asked, failure)
 	}
-	if err := b.file.Flush(); err != nil && f.fatal == nil {
-		f.fatal = err
+	if err := b.file.Flush(); err != nil {
+		f.fatal = cmp.Or(f.fatal, err)
+		loseCopies(outcomes, err)
 	}
 	if f.fatal == nil && f.done < len(conversations) {
 		f.fatal = ctx.Err()
 	}
 	return outcomes, f.fatal
+}
+
+// loseCopies says of the copies that they may be lost, if err does.
+func loseCopies(outcomes []error, err error) {
+	for i := range outcomes {
+		if outcomes[i] == nil && errors.Is(err, appendfile.ErrLost) {
+			outcomes[i] = err
+		}
+	}
 }
 
 // round fetches what has no copy and may have one.

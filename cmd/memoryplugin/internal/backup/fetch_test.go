@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/appendfile"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/backup"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
 )
@@ -332,6 +336,26 @@ func TestARefusedKeyEndsAtOnce(t *testing.T) {
 
 	assert.ErrorIs(t, err, memoryplugin.ErrUnauthorized)
 	assert.LessOrEqual(t, len(srv.Requests()), 2)
+}
+
+func TestABackupThatIsRemovedMeanwhileHasNoCopies(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows keeps the name of a file that is open")
+	}
+	srv := newServer(t, 3)
+	path := newPath(t)
+	var once sync.Once
+	fetching := settings(srv)
+	fetching.OnCopy = func() { once.Do(func() { assert.NoError(t, os.Remove(path)) }) }
+
+	outcomes, err := fetch(t, path, fetching, conversations(3))
+
+	assert.ErrorContains(t, err, "backup.jsonl")
+	assert.ErrorContains(t, err, "was removed or replaced during the run")
+	for _, outcome := range outcomes {
+		assert.ErrorIs(t, outcome, appendfile.ErrLost)
+	}
 }
 
 func TestNothingToFetchSendsNothing(t *testing.T) {
