@@ -83,10 +83,15 @@ func look(path string, kind Kind, account Account, read func(line []byte) error)
 
 // refuse says what can't be used, once.
 func refuse(path string, kind Kind, err error) error {
+	return fmt.Errorf("the %s %s can't be used: %w", kind, strconv.Quote(path), cause(err))
+}
+
+// cause is an error of the system without the path that it was about.
+func cause(err error) error {
 	if inPath, ok := errors.AsType[*fs.PathError](err); ok {
-		err = inPath.Err
+		return inPath.Err
 	}
-	return fmt.Errorf("the %s %s can't be used: %w", kind, strconv.Quote(path), err)
+	return err
 }
 
 func (f *File) open(kind Kind, account Account, read func(line []byte) error) error {
@@ -205,7 +210,7 @@ func (f *File) repair(c content) error {
 // syncFirst finds out whether the disk can sync, before anything rests on it.
 func (f *File) syncFirst() error {
 	if err := f.file.Sync(); err != nil {
-		return fmt.Errorf("it can't be synced to its disk: %w", err)
+		return fmt.Errorf("it can't be synced to its disk: %w", cause(err))
 	}
 	if folder, err := os.Open(filepath.Dir(f.path)); err == nil {
 		_ = folder.Sync() // So that a new file keeps its name, if the system can.
@@ -248,7 +253,7 @@ func (f *File) Sync() error {
 	if f.err == nil && f.dirty {
 		f.dirty = false
 		if err := f.file.Sync(); err != nil {
-			f.fail(fmt.Errorf("%w: %w", ErrLost, err))
+			f.fail(fmt.Errorf("%w: %w", ErrLost, cause(err)))
 		}
 	}
 	return f.err
@@ -270,10 +275,7 @@ func (f *File) Check() error {
 }
 
 func (f *File) fail(err error) {
-	if inPath, ok := errors.AsType[*fs.PathError](err); ok {
-		err = inPath.Err
-	}
-	f.err = fmt.Errorf("%s can't be written: %w", strconv.Quote(f.path), err)
+	f.err = fmt.Errorf("%s can't be written: %w", strconv.Quote(f.path), cause(err))
 }
 
 // Flush returns once everything is on disk. Its error is that of the first write
