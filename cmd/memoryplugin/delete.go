@@ -124,6 +124,9 @@ func (d *deleting) run(hasMax bool, args []string) error {
 	if err := d.ask(stop, console, p); err != nil {
 		return err
 	}
+	if err := p.copies.Check(); err != nil { // The question may have been open for hours.
+		return &exit{exitLeft, fmt.Errorf("nothing was deleted: %w", err)}
+	}
 	isSending.Store(true)
 	return d.deleteAll(ctx, stop, p)
 }

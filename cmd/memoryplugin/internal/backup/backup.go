@@ -115,6 +115,15 @@ func (b *Backup) IsNew() bool { return b.file.IsMade() }
 // CutOff returns how many bytes of a torn last line were cut off.
 func (b *Backup) CutOff() int { return b.file.CutOff }
 
+// Check returns an error if the file was removed or replaced, or if a write failed.
+// A nil Backup has none.
+func (b *Backup) Check() error {
+	if b == nil {
+		return nil
+	}
+	return b.file.Check()
+}
+
 // Close unlocks the file. Its error is the first failure of a write, or says that
 // the file was removed or replaced.
 func (b *Backup) Close() error { return b.file.Close() }
