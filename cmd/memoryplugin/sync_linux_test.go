@@ -79,6 +79,28 @@ func TestAJournalOfAnEarlierRunIsKeptIfItCannotBeLockedOrSynced(t *testing.T) {
 	}
 }
 
+// The file is replaced after the run has opened it, and before it has locked it.
+func TestAJournalThatIsReplacedBeforeItIsLockedIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	srv := memoryplugintest.NewServer(t)
+	srv.AddConversations("a")
+	journal := filepath.Join(t.TempDir(), "j.jsonl")
+	require.NoError(t, os.WriteFile(journal+".other", nil, 0o600))
+	p := command(t, srv.URL, "delete", "--yes", "--journal", journal, "a").
+		underStrace("-o", os.DevNull, "-e", "trace=flock", "-e", "inject=flock:delay_enter=3s").start()
+	require.Eventually(t, func() bool { _, err := os.Stat(journal); return err == nil }, 30*time.Second, time.Millisecond)
+	require.NoError(t, os.Rename(journal+".other", journal))
+
+	got := p.end()
+
+	assert.Equal(t, 3, got.code, got.stderr)
+	assert.Contains(t, got.stderr, `j.jsonl" can't be used: another run has removed it just now`)
+	assert.Empty(t, srv.Requests())
+	content, err := os.ReadFile(journal)
+	require.NoError(t, err, "it has removed another's file")
+	assert.Empty(t, content)
+}
+
 // breakDisk makes each sync of a running program fail from now on.
 func (p *program) breakDisk() {
 	p.t.Helper()

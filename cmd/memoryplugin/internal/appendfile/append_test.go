@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -114,6 +115,7 @@ func TestRunsThatComeAndGoAtATimeDoNotRemoveOneAnothersFile(t *testing.T) {
 	}
 	path := newPath(t)
 	var workers sync.WaitGroup
+	var holders atomic.Int32
 	for range 6 {
 		workers.Go(func() {
 			for range 200 {
@@ -121,7 +123,9 @@ func TestRunsThatComeAndGoAtATimeDoNotRemoveOneAnothersFile(t *testing.T) {
 				if err != nil {
 					continue
 				}
+				assert.EqualValues(t, 1, holders.Add(1), "two have it at a time")
 				assert.NoError(t, f.Check(), "another run has removed it")
+				holders.Add(-1)
 				f.Discard()
 			}
 		})
