@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -459,4 +461,23 @@ func TestABackupThatIsRemovedDuringItsRunDeletesNothing(t *testing.T) {
 	assert.Contains(t, got.stderr, "nothing was deleted")
 	assert.Contains(t, got.stderr, "was removed or replaced during the run")
 	assert.Empty(t, sent(srv))
+}
+
+func TestTheTimesOfAJournalAreUTC(t *testing.T) {
+	t.Parallel()
+	srv := memoryplugintest.NewServer(t)
+	srv.AddConversations("a")
+	p := command(t, srv.URL, "delete", "--yes", "--journal", "j.jsonl", "a")
+	p.Env = append(p.Env, "TZ=Asia/Tokyo")
+
+	got := p.run()
+
+	require.Equal(t, 0, got.code, got.stderr)
+	times := regexp.MustCompile(`"time":"([^"]*)"`).FindAllStringSubmatch(p.file("j.jsonl"), -1)
+	require.Len(t, times, 3)
+	for _, text := range times {
+		at, err := time.Parse(time.RFC3339, text[1])
+		require.NoError(t, err)
+		assert.WithinDuration(t, time.Now(), at, time.Minute)
+	}
 }

@@ -370,3 +370,17 @@ func TestNothingToFetchSendsNothing(t *testing.T) {
 	assert.Empty(t, outcomes)
 	assert.Empty(t, srv.Requests())
 }
+
+func TestTheSameBackupFetchesWithoutAppendingTwice(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, 2)
+	path := newPath(t)
+	b := open(t, path)
+	for range 2 {
+		_, err := b.Fetch(t.Context(), settings(srv), conversations(2))
+		require.NoError(t, err)
+	}
+
+	assert.True(t, b.HasAny("conv-1"))
+	assert.Equal(t, 3, strings.Count(read(t, path), "\n"))
+}
