@@ -77,6 +77,8 @@ func (d *deleting) check() error {
 		return fmt.Errorf("--output is text or json, not %q", d.output)
 	case d.noJournal && d.journalPath != "":
 		return errors.New("--journal and --no-journal exclude each other")
+	case d.journalPath != "" && d.journalPath == d.backupPath:
+		return errors.New("--journal and --backup name the same file")
 	case d.batchSize < 1:
 		return errors.New("--batch-size is less than 1")
 	case d.max < 0:

@@ -97,7 +97,7 @@ func account(ts *testscript.TestScript, _ bool, args []string) {
 	server := worldOf(ts).server
 	if n, err := strconv.Atoi(args[0]); err == nil {
 		for i := range n {
-			server.AddConversation(numbered(i + 1))
+			server.AddConversation(conversation(i + 1))
 		}
 		return
 	}
@@ -112,8 +112,8 @@ func account(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// numbered is a conversation that is not pinned, and was created on the nth day of 2024.
-func numbered(n int) memoryplugintest.Conversation {
+// conversation is one that is not pinned, and was created on the nth day of 2024.
+func conversation(n int) memoryplugintest.Conversation {
 	created := time.Date(2024, 1, n, 0, 0, 0, 0, time.UTC)
 	isPinned, messages := false, 0
 	return memoryplugintest.Conversation{Conversation: memoryplugin.Conversation{

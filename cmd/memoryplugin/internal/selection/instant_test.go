@@ -66,7 +66,7 @@ func TestWhatIsNoInstantIsRefused(t *testing.T) {
 
 func TestWhatIsBefore1970OrAfter2999IsRefused(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"1969-12-31", "0001-01-01", "0000-01-01", "57y", "99999y", "99999w", "99999d"} {
+	for _, text := range []string{"1969-12-31", "0001-01-01", "0000-01-01", "57y", "99999y", "99999w", "99999d", "3000-01-01", "9999-12-31"} {
 		_, err := instant(text)
 		assert.ErrorContains(t, err, "before 1970", text)
 	}
