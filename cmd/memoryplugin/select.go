@@ -62,7 +62,7 @@ func (s *selecting) choose(ctx context.Context, client *memoryplugin.Client, arg
 	case s.file == "" && term.IsTerminal(int(os.Stdin.Fd())):
 		return nil, nil, errors.New("nothing is selected: give filters, or ids as arguments, with --file or on standard input")
 	}
-	chosen, err := s.read()
+	chosen, err := s.readUntil(ctx)
 	return chosen, nil, err
 }
 
@@ -73,6 +73,23 @@ func (s *selecting) list(ctx context.Context, client *memoryplugin.Client) (*sel
 	}
 	chosen, err := query.List(ctx, client)
 	return chosen, query, apiError(ctx, err)
+}
+
+// readUntil reads ids until ctx ends. A pipe's read can't be interrupted.
+func (s *selecting) readUntil(ctx context.Context) (*selection.Selection, error) {
+	var chosen *selection.Selection
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		chosen, err = s.read()
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return chosen, err
+	case <-ctx.Done():
+		return nil, &exit{exitInterrupted, context.Cause(ctx)}
+	}
 }
 
 // read reads ids from a file or from standard input.
