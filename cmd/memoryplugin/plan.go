@@ -55,9 +55,13 @@ func (p *plan) takeUp() {
 	if n := p.journal.CutOff(); n > 0 {
 		p.progress.Say("The last line of %s was torn: %d bytes are cut off.", terminal.Quote(p.journal.Path()), n)
 	}
-	chosen := map[string]bool{}
+	inDoubt := p.journal.InDoubt()
+	unchosen := map[string]bool{}
+	for _, id := range inDoubt {
+		p.resumed[id], unchosen[id] = true, true
+	}
 	for _, conversation := range p.chosen.Conversations {
-		chosen[conversation.ID] = true
+		delete(unchosen, conversation.ID)
 		// What the server lists is there, whatever the journal says.
 		if !p.chosen.WasListed && p.journal.State(conversation.ID).IsDone() {
 			p.skipped++
@@ -66,11 +70,10 @@ func (p *plan) takeUp() {
 		p.pending = append(p.pending, conversation)
 	}
 	for _, conversation := range p.chosen.Pinned { // It is there, and was pinned meanwhile.
-		chosen[conversation.ID] = true
+		delete(unchosen, conversation.ID)
 	}
-	for _, id := range p.journal.InDoubt() {
-		p.resumed[id] = true
-		if !chosen[id] {
+	for _, id := range inDoubt {
+		if unchosen[id] {
 			p.pending = append(p.pending, memoryplugin.Conversation{ID: id})
 		}
 	}
