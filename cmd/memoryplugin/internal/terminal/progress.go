@@ -67,7 +67,6 @@ func (p *Progress) Add(n int) {
 	p.mu.Lock()
 	now := time.Now()
 	p.done += n
-	p.waiting = ""
 	p.samples = append(p.samples, sample{now, p.done})
 	for len(p.samples) > 2 && now.Sub(p.samples[1].at) > window {
 		p.samples = p.samples[1:]
