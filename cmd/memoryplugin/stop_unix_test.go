@@ -34,6 +34,12 @@ func newGate(t *testing.T) *gate {
 
 func (g *gate) wait() { <-g.closed }
 
+// holdAll keeps any request waiting.
+func (g *gate) holdAll(memoryplugintest.Request) memoryplugintest.Fault {
+	g.wait()
+	return memoryplugintest.Fault{}
+}
+
 // arrived waits for n requests.
 func arrived(t *testing.T, srv *memoryplugintest.Server, n int) {
 	t.Helper()
@@ -249,10 +255,7 @@ func TestAfterASignalNothingMoreIsSent(t *testing.T) {
 func held(t *testing.T, args ...string) (*program, *memoryplugintest.Server, *gate) {
 	t.Helper()
 	srv, g := accountOf(t, 20), newGate(t)
-	srv.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
-		g.wait()
-		return memoryplugintest.Fault{}
-	})
+	srv.FailFunc(g.holdAll)
 	args = append([]string{"delete", "--yes", "--journal", "j", "--output", "json", "--batch-size", "5", "--concurrency", "2"}, args...)
 	return command(t, srv.URL, append(args, firstIDs(20)...)...), srv, g
 }
@@ -337,10 +340,7 @@ func TestTwoSIGHUPsCountOnce(t *testing.T) {
 func TestASignalThatLeavesNothingIsExitCode0(t *testing.T) {
 	t.Parallel()
 	srv, g := accountOf(t, 5), newGate(t)
-	srv.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
-		g.wait()
-		return memoryplugintest.Fault{}
-	})
+	srv.FailFunc(g.holdAll)
 	p := command(t, srv.URL, append([]string{"delete", "--yes", "--output", "json"}, firstIDs(5)...)...).start()
 	arrived(t, srv, 1)
 
@@ -381,10 +381,7 @@ func TestACommandThatReadsEndsWithASignal(t *testing.T) {
 			t.Parallel()
 			for _, sig := range stopSignals {
 				srv, g := accountOf(t, 3), newGate(t)
-				srv.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
-					g.wait()
-					return memoryplugintest.Fault{}
-				})
+				srv.FailFunc(g.holdAll)
 				p := command(t, srv.URL, args...).start()
 				arrived(t, srv, 1)
 
