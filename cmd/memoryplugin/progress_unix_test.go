@@ -164,11 +164,13 @@ func TestALongWaitIsShown(t *testing.T) {
 // What was on the wire is answered while the others wait.
 func TestALongWaitStaysOnTheScreenWhenAnotherBatchIsDone(t *testing.T) {
 	t.Parallel()
-	srv, g := accountOf(t, 4), newGate(t)
+	srv, g, both := accountOf(t, 4), newGate(t), newGate(t)
 	srv.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
 		if r.IDs[0] == numbered(0) {
+			both.wait()
 			return memoryplugintest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"30"}}}
 		}
+		both.release()
 		g.wait()
 		return memoryplugintest.Fault{}
 	})
