@@ -46,15 +46,6 @@ func (p *program) withoutPrivileges() *program {
 	return p.through("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 }
 
-// numbered returns n ids.
-func numbered(n int) []string {
-	ids := make([]string, n)
-	for i := range ids {
-		ids[i] = fmt.Sprintf("conv-%03d", i)
-	}
-	return ids
-}
-
 // sent returns the ids that deletions had, each once.
 func sent(srv *memoryplugintest.Server) []string {
 	var ids []string
@@ -284,7 +275,7 @@ func TestADiskThatIsFullBeforeTheFirstStateSendsNothing(t *testing.T) {
 func TestADiskThatGetsFullStopsTheRun(t *testing.T) {
 	t.Parallel()
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(300)
+	ids := firstIDs(300)
 	srv.AddConversations(ids...)
 	args := append([]string{"delete", "--yes", "--journal", "j.jsonl", "--output", "json", "--batch-size", "1", "--concurrency", "2"}, ids...)
 	p := command(t, srv.URL, args...).onASmallDisk(8)
@@ -327,7 +318,7 @@ func TestADiskThatGetsFullStopsTheRun(t *testing.T) {
 func TestABackupOnAFullDiskDeletesNothing(t *testing.T) {
 	t.Parallel()
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(100)
+	ids := firstIDs(100)
 	srv.AddConversations(ids...)
 	p := command(t, srv.URL, append([]string{"delete", "--yes", "--backup", "b.jsonl"}, ids...)...).onASmallDisk(4)
 
@@ -352,7 +343,7 @@ func TestABackupOnAFullDiskDeletesNothing(t *testing.T) {
 func TestABackupCommandOnAFullDiskSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(100)
+	ids := firstIDs(100)
 	srv.AddConversations(ids...)
 
 	got := command(t, srv.URL, append([]string{"backup", "--to", "b.jsonl"}, ids...)...).onASmallDisk(4).run()
@@ -360,7 +351,7 @@ func TestABackupCommandOnAFullDiskSaysWhatIsMissing(t *testing.T) {
 	assert.Equal(t, 1, got.code, got.stderr)
 	assert.Contains(t, got.stderr, `"b.jsonl" can't be written: file too large`)
 	assert.Contains(t, got.stdout, "Not copied:")
-	assert.Contains(t, got.stdout, "    conv-099: ")
+	assert.Contains(t, got.stdout, "    conv-0099: ")
 }
 
 // A file system that is full differs from a file that may not grow.
@@ -372,7 +363,7 @@ func TestAFullFileSystemStopsTheRun(t *testing.T) {
 	}
 	t.Cleanup(func() { assert.NoError(t, exec.Command("umount", folder).Run()) })
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(400)
+	ids := firstIDs(400)
 	srv.AddConversations(ids...)
 
 	for _, flag := range []string{"--backup", "--journal"} {
@@ -398,7 +389,6 @@ func TestAFullFileSystemStopsTheRun(t *testing.T) {
 	}
 }
 
-// damage is what happens to a journal while a run is at work.
 func TestAJournalThatIsRemovedOrReplacedDuringARunEndsIt(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(path string) error{
@@ -410,7 +400,7 @@ func TestAJournalThatIsRemovedOrReplacedDuringARunEndsIt(t *testing.T) {
 			t.Run(fmt.Sprint(name, " with ", n), func(t *testing.T) {
 				t.Parallel()
 				srv := memoryplugintest.NewServer(t)
-				ids := numbered(n)
+				ids := firstIDs(n)
 				srv.AddConversations(ids...)
 				journal := filepath.Join(t.TempDir(), "j.jsonl")
 				require.NoError(t, os.WriteFile(journal+".other", []byte("other"), 0o600))

@@ -38,7 +38,7 @@ func TestABarShowsHowFarItIs(t *testing.T) {
 
 	at := p.atTerminal(0, 2)
 
-	at.shows(`^\s*\[=+>-+\] 5 of 10 deleted, 5 left, \d+\.\d/s, \d+s to go$`)
+	at.shows(`^\s*\[=+>-+\] 5 of 10 done, 5 left, \d+\.\d/s, \d+s to go$`)
 }
 
 func TestTheBarOfABackupShowsHowFarItIs(t *testing.T) {
@@ -72,7 +72,7 @@ func TestTheBarIsWholeInTheEndAndTheSummaryFollowsIt(t *testing.T) {
 			assert.Equal(t, 0, got.code)
 			bars := 0
 			for _, line := range shown {
-				if strings.Contains(line, "10 of 10 de") {
+				if strings.Contains(line, "10 of 10 do") {
 					bars++
 					assert.LessOrEqual(t, len([]rune(line)), int(size.Cols), line)
 				}
@@ -80,7 +80,7 @@ func TestTheBarIsWholeInTheEndAndTheSummaryFollowsIt(t *testing.T) {
 			assert.Equal(t, 1, bars, strings.Join(shown, "\n"))
 			assert.True(t, slices.ContainsFunc(shown, regexp.MustCompile(`^10 of 10 conversations done on `).MatchString), strings.Join(shown, "\n"))
 			if size.Cols >= 80 {
-				at.shows(`^\s*\[=+\] 10 of 10 deleted, 0 left`)
+				at.shows(`^\s*\[=+\] 10 of 10 done, 0 left`)
 			}
 		})
 	}
@@ -100,7 +100,7 @@ func TestWithoutACursorThereAreLinesInsteadOfABar(t *testing.T) {
 
 			assert.NotContains(t, at.screen.String(), "\x1b")
 			assert.NotContains(t, at.screen.String(), "[=")
-			at.shows(`^10 of 10 deleted, 0 left`)
+			at.shows(`^10 of 10 done, 0 left`)
 		})
 	}
 	t.Run("a pipe", func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestWithoutACursorThereAreLinesInsteadOfABar(t *testing.T) {
 		got := p.atTerminal(0, 1).end()
 
 		assert.NotContains(t, got.stderr, "\x1b")
-		assert.Contains(t, got.stderr, "10 of 10 deleted, 0 left")
+		assert.Contains(t, got.stderr, "10 of 10 done, 0 left")
 	})
 }
 
@@ -152,7 +152,7 @@ func TestALongWaitIsShown(t *testing.T) {
 				return p
 			}
 
-			start().atTerminal(0, 2).shows(`0 of 3 deleted, 3 left, ` + waiting + `$`)
+			start().atTerminal(0, 2).shows(`0 of 3 done, 3 left, ` + waiting + `$`)
 
 			inPipe := start().start()
 			inPipe.stderr.waitFor(t, "waiting until")
@@ -175,11 +175,11 @@ func TestALongWaitStaysOnTheScreenWhenAnotherBatchIsDone(t *testing.T) {
 		return memoryplugintest.Fault{}
 	})
 	at := command(t, srv.URL, append([]string{"delete", "--yes", "--batch-size", "1", "--concurrency", "2"}, firstIDs(4)...)...).atTerminal(0, 2)
-	at.shows(`0 of 4 deleted, 4 left, ` + waiting)
+	at.shows(`0 of 4 done, 4 left, ` + waiting)
 
 	g.release()
 
-	at.shows(`1 of 4 deleted, 3 left, ` + waiting)
+	at.shows(`1 of 4 done, 3 left, ` + waiting)
 }
 
 func TestAShortWaitIsNotShown(t *testing.T) {
@@ -211,7 +211,7 @@ func TestTheLogGoesAboveTheBar(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 10, logged)
-	bar := slices.IndexFunc(shown, func(line string) bool { return strings.Contains(line, "40 of 40 deleted") })
+	bar := slices.IndexFunc(shown, func(line string) bool { return strings.Contains(line, "40 of 40 done") })
 	require.Positive(t, bar)
 	assert.NotContains(t, strings.Join(shown[bar+1:], "\n"), "retrying")
 }
@@ -232,7 +232,7 @@ func TestTheScreenNeverKnowsMoreThanTheJournal(t *testing.T) {
 	t.Parallel()
 	srv := accountOf(t, 100)
 	at := command(t, srv.URL, append([]string{"delete", "--yes", "--journal", "j", "--batch-size", "1"}, firstIDs(100)...)...).atTerminal(0, 2)
-	counter := regexp.MustCompile(`(\d+) of 100 deleted`)
+	counter := regexp.MustCompile(`(\d+) of 100 done`)
 	arrived(t, srv, 1)
 
 	for running := true; running; {

@@ -355,3 +355,45 @@ func TestAHostThatCouldDeceiveIsQuoted(t *testing.T) {
 	assert.Equal(t, 3, got.code)
 	assert.NotContains(t, at.screen.String(), "\u202e")
 }
+
+func TestAJournalThatIsReplacedAtTheQuestionIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []string{"yes\n", "no\n"} {
+		t.Run(answer, func(t *testing.T) {
+			t.Parallel()
+			srv := accountOf(t, 3)
+			at := command(t, srv.URL, "delete", "--journal", "j", numbered(0)).atTerminal(0, 1, 2)
+			at.asked()
+			require.NoError(t, os.Rename(at.Dir+"/j", at.Dir+"/old"))
+			require.NoError(t, os.WriteFile(at.Dir+"/j", []byte("another"), 0o600))
+
+			at.typed(answer)
+			at.end()
+
+			assert.Equal(t, "another", at.file("j"))
+			assert.Empty(t, srv.Requests())
+		})
+	}
+}
+
+// A question may be open for hours.
+func TestAFileThatIsRemovedAtTheQuestionDeletesNothing(t *testing.T) {
+	t.Parallel()
+	for _, flag := range []string{"--backup", "--journal"} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			srv := accountOf(t, 3)
+			at := command(t, srv.URL, "delete", flag, "file.jsonl", numbered(0)).atTerminal(0)
+			at.asked()
+			require.NoError(t, os.Remove(at.Dir+"/file.jsonl"))
+
+			at.typed("yes\n")
+			got := at.end()
+
+			assert.Equal(t, 1, got.code, got.stderr)
+			assert.Contains(t, got.stderr+got.stdout, `"file.jsonl" was removed or replaced during the run`)
+			assert.Empty(t, deletions(srv))
+			assert.NoFileExists(t, at.Dir+"/file.jsonl")
+		})
+	}
+}

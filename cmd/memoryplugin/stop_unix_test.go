@@ -460,7 +460,7 @@ func TestAThirdSignalEndsARunThatHangs(t *testing.T) {
 			p, srv, _ := held(t)
 			at := p.atTerminal(0, 1, 2)
 			arrived(t, srv, 2)
-			at.shows("0 of 20 deleted")
+			at.shows("0 of 20 done")
 			at.typed("\x13")
 			ended := make(chan struct{})
 			go func() {
@@ -536,7 +536,7 @@ func TestATerminalThatGoesAwayStopsTheRun(t *testing.T) {
 	p, srv, g := held(t)
 	at := p.atTerminal(0, 1, 2)
 	arrived(t, srv, 2)
-	at.shows("0 of 20 deleted")
+	at.shows("0 of 20 done")
 
 	at.hangUp()
 	require.NoError(t, p.Process.Signal(syscall.SIGHUP))

@@ -159,7 +159,7 @@ func TestWhatIsDeletedButNotSyncedIsNamed(t *testing.T) {
 func TestASyncThatFailsDuringARunStopsIt(t *testing.T) {
 	t.Parallel()
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(300)
+	ids := firstIDs(300)
 	srv.AddConversations(ids...)
 
 	got := onABreakingDisk(t, srv, append([]string{"delete", "--yes", "--journal", "j.jsonl", "--batch-size", "1"}, ids...)...)
@@ -190,7 +190,7 @@ func TestABackupThatCannotBeSyncedDeletesNothing(t *testing.T) {
 func TestASlowDiskIsAwaited(t *testing.T) {
 	t.Parallel()
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(100)
+	ids := firstIDs(100)
 	srv.AddConversations(ids...)
 	p := command(t, srv.URL, append([]string{"delete", "--yes", "--journal", "j.jsonl", "--batch-size", "1"}, ids...)...).
 		underStrace("-o", os.DevNull, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=200000")
@@ -290,7 +290,7 @@ func TestWhatIsSentIsOnDiskBeforeItLeavesAndResultsBeforeTheSummary(t *testing.T
 func TestEachChunkIsOnDiskBeforeItLeaves(t *testing.T) {
 	t.Parallel()
 	srv := memoryplugintest.NewServer(t)
-	ids := numbered(150)
+	ids := firstIDs(150)
 	srv.AddConversations(ids...)
 	journal := filepath.Join(t.TempDir(), "j.jsonl")
 	srv.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
