@@ -1,3 +1,6 @@
+//go:build !race
+
+// The race detector takes several times the memory.
 package main
 
 import (

@@ -148,6 +148,7 @@ func worthTrying(err error) time.Time {
 	return time.Now().Add(wait)
 }
 
+// WriteUnrecorded says what is done but may be missing in the journal.
 func (s *Summary) WriteUnrecorded(w io.Writer) {
 	if s.JournalError == nil {
 		return
