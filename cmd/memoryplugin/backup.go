@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,8 @@ func (s *sending) addFlags(flags *pflag.FlagSet) {
 }
 
 func (s *sending) check() error {
-	if s.concurrency < 1 {
-		return errors.New("--concurrency is less than 1")
+	if s.concurrency < 1 || s.concurrency > 1000 {
+		return errors.New("--concurrency is not a number from 1 to 1000")
 	}
 	if s.patience < 0 {
 		return errors.New("--patience is less than 0")
@@ -39,8 +40,8 @@ func (s *sending) check() error {
 	return nil
 }
 
-// firstWait is the wait before the second round. Tests make it shorter.
-var firstWait = 5 * time.Second
+// firstWait is the wait before the second round, if it is not 0. Tests set it.
+var firstWait time.Duration
 
 func (s *sending) newPatience(progress *terminal.Progress) *patience.Patience {
 	return &patience.Patience{Limit: s.patience, First: firstWait, OnWait: func(until time.Time, why error) {
@@ -81,7 +82,7 @@ func backUp(s *settings, selecting *selecting, sending *sending, to string, args
 	if to == "" {
 		return errors.New("--to is missing: it names the file for the copies")
 	}
-	if err := sending.check(); err != nil {
+	if err := cmp.Or(sending.check(), selecting.checkUsage(args)); err != nil {
 		return err
 	}
 	c, err := s.connect()
@@ -94,7 +95,7 @@ func backUp(s *settings, selecting *selecting, sending *sending, to string, args
 		return err
 	}
 	if len(chosen.Conversations) == 0 {
-		c.progress.Say("Nothing is selected%s.", leftOut(chosen))
+		c.progress.Say("%s", selecting.nothing(chosen))
 		return nil
 	}
 	copies, err := c.openBackup(stop, to, chosen)
@@ -163,6 +164,15 @@ func reportCopies(ctx context.Context, chosen *selection.Selection, outcomes []e
 		return &exit{code: exitLeft}
 	}
 	return nil
+}
+
+// nothing says that nothing is selected, and what may be wrong.
+func (s *selecting) nothing(chosen *selection.Selection) string {
+	text := "Nothing is selected" + leftOut(chosen) + "."
+	if s.Provider != "" {
+		text += " Is --provider spelt as list shows it?"
+	}
+	return text
 }
 
 // leftOut says how many conversations a selection leaves out.

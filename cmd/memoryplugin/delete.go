@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -79,8 +81,8 @@ func (d *deleting) check() error {
 		return errors.New("--journal and --no-journal exclude each other")
 	case d.journalPath != "" && d.journalPath == d.backupPath:
 		return errors.New("--journal and --backup name the same file")
-	case d.batchSize < 1:
-		return errors.New("--batch-size is less than 1")
+	case d.batchSize < 1 || d.batchSize > 10_000:
+		return errors.New("--batch-size is not a number from 1 to 10000")
 	case d.max < 0:
 		return errors.New("--max is less than 0")
 	}
@@ -89,7 +91,7 @@ func (d *deleting) check() error {
 
 // run selects, copies, asks, deletes and sums up, in this order.
 func (d *deleting) run(hasMax bool, args []string) error {
-	if err := d.check(); err != nil {
+	if err := cmp.Or(d.check(), d.checkUsage(args)); err != nil {
 		return err
 	}
 	signal.Ignore(syscall.SIGPIPE) // An output that nobody reads must not end it in its middle.
@@ -113,10 +115,10 @@ func (d *deleting) run(hasMax bool, args []string) error {
 	defer p.close()
 	switch {
 	case len(p.pending) == 0 && p.skipped == 0:
-		c.progress.Say("Nothing is selected%s.", leftOut(p.chosen))
+		c.progress.Say("%s", d.nothing(p.chosen))
 		return d.report(p, &deletion.Summary{}, nil)
 	case hasMax && len(p.pending) > d.max:
-		return fmt.Errorf("nothing was deleted: %s selected, and --max is %d", terminal.Plural(len(p.pending)), d.max)
+		return fmt.Errorf("nothing was deleted: %s selected, and --max is %d. Raise it, or select less", terminal.Plural(len(p.pending)), d.max)
 	case d.dryRun:
 		return d.preview(p)
 	}
@@ -151,17 +153,20 @@ func (d *deleting) backUp(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	p.copies, p.pending = copies, chosen.Conversations
+	p.copies, p.pending, p.chosen.Described = copies, chosen.Conversations, chosen.Described
 	outcomes, err := p.copyAll(ctx, copies, &d.sending, &chosen)
 	if err != nil {
 		p.keepsCopies = true // The next run goes on with them.
+		if ctx.Err() != nil {
+			return &exit{exitInterrupted, fmt.Errorf("%w; the same command goes on with the copies in %s", context.Cause(ctx), terminal.Quote(d.backupPath))}
+		}
 		return apiError(ctx, fmt.Errorf("nothing was deleted: the backup is not complete: %w", err))
 	}
 	p.outcomes = outcomes
 	return nil
 }
 
-// ask returns nil once there is consent. Without it, no file is left behind.
+// ask returns nil once there is consent. A no leaves no file behind.
 func (d *deleting) ask(ctx context.Context, console *terminal.Console, p *plan) error {
 	q := p.question()
 	if len(q.Conversations) == 0 {
@@ -171,21 +176,25 @@ func (d *deleting) ask(ctx context.Context, console *terminal.Console, p *plan) 
 		p.progress.Say("%s", q)
 		return nil
 	}
-	if err := console.Ask(ctx, q); errors.Is(err, errInterrupted) {
-		return &exit{exitInterrupted, fmt.Errorf("nothing was deleted: %w", err)}
-	} else if err != nil {
-		return fmt.Errorf("nothing was deleted: %w", err)
+	err := console.Ask(ctx, q)
+	if err == nil {
+		return nil
 	}
-	return nil
+	p.keepsCopies = !errors.Is(err, terminal.ErrNo)
+	err = fmt.Errorf("nothing was deleted: %w", err)
+	if errors.Is(err, errInterrupted) {
+		return &exit{exitInterrupted, err}
+	}
+	return err
 }
 
 func (d *deleting) deleteAll(ctx, stop context.Context, p *plan) error {
-	p.isBegun = true
+	p.isBegun, p.start = true, time.Now()
 	conversations := p.toDelete()
 	p.progress.Begin("done", len(conversations))
 	run := &deletion.Run{
 		Client: p.Client, Journal: p.journal, BatchSize: d.batchSize, Concurrency: d.concurrency,
-		Patience: d.newPatience(p.progress), NoVerify: d.noVerify, OnDone: p.progress.Add,
+		Patience: d.newPatience(p.progress), NoVerify: d.noVerify, Ready: p.copies.Check, OnDone: p.progress.Add,
 	}
 	summary := run.Do(ctx, stop, conversations)
 	p.progress.End()
@@ -211,6 +220,7 @@ func (d *deleting) report(p *plan, summary *deletion.Summary, interrupted error)
 		code = exitLeft
 	}
 	if err := d.write(os.Stdout, s); err != nil {
+		_ = s.WriteText(os.Stderr) // The ids that are left must be somewhere.
 		return &exit{max(code, exitLeft), fmt.Errorf("the summary can't be written: %w", err)}
 	}
 	if code == 0 {
@@ -247,28 +257,33 @@ func writeLeft(left []deletion.Group) string {
 	if !isLong {
 		return ""
 	}
-	file, err := os.OpenFile(newPath("memoryplugin-left-", ".txt"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	path := newPath("memoryplugin-left-", ".jsonl")
+	var lines []byte
+	for _, g := range left {
+		for _, id := range g.IDs { // As JSON, since an id can have a line break.
+			line, err := json.Marshal(id)
+			if err != nil {
+				return ""
+			}
+			lines = append(append(lines, terminal.Escape(line)...), '\n')
+		}
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return ""
 	}
-	for _, g := range left {
-		fmt.Fprintf(file, "# %s\n", g.Reason)
-		for _, id := range g.IDs {
-			if _, err = fmt.Fprintln(file, id); err != nil {
-				break
-			}
-		}
-	}
+	_, err = file.Write(lines)
 	if errors.Join(err, file.Close()) != nil {
-		_ = os.Remove(file.Name())
+		_ = os.Remove(path)
 		return ""
 	}
-	return file.Name()
+	return path
 }
 
-// newPath returns the path of a new file in the current folder.
+// newPath returns the path of a new file in the current folder. Two runs can start
+// in the same second.
 func newPath(before, after string) string {
-	return before + time.Now().Format("20060102-150405") + after
+	return fmt.Sprintf("%s%s-%d%s", before, time.Now().Format("20060102-150405"), os.Getpid(), after)
 }
 
 // preview is what a dry run prints.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,9 @@ import (
 
 // TestMain makes this test program the tool itself if it is run as "memoryplugin".
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "memoryplugin" { // Under nohup, the tool would inherit that it is ignored.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	testscript.Main(m, map[string]func(){"memoryplugin": func() {
 		if wait, err := time.ParseDuration(os.Getenv("TEST_FIRST_WAIT")); err == nil {
 			firstWait = wait

@@ -20,7 +20,7 @@ func newList(s *settings) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "list [FILTERS]",
 		Short: "List conversations",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			selecting.IncludePinned = true
 			return list(s, selecting, output)
@@ -35,7 +35,7 @@ func newCount(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "count",
 		Short: "Count the conversations of the account",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			c, err := s.connect()
 			if err != nil {
@@ -100,6 +100,7 @@ func writeIDs(w io.Writer, conversations []memoryplugin.Conversation) error {
 func writeJSON(w io.Writer, conversations []memoryplugin.Conversation) error {
 	separator := "[\n"
 	for _, c := range conversations {
+		c.CreatedAt, c.UpdatedAt = c.CreatedAt.UTC(), c.UpdatedAt.UTC() // Not every zone can be written.
 		line, err := json.Marshal(c)
 		if err != nil {
 			return err

@@ -77,12 +77,29 @@ func newRoot() *cobra.Command {
 		Version:           version(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
+		Args:              noCommand,
+		RunE:              func(command *cobra.Command, _ []string) error { return command.Help() },
 		PersistentPreRunE: func(command *cobra.Command, _ []string) error { return s.check(command.Flags()) },
 	}
 	s.addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newList(s), newCount(s), newBackup(s), newDelete(s), newDemo(s))
 	return root
+}
+
+func noCommand(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q. memoryplugin --help lists the commands", args[0])
+	}
+	return nil
+}
+
+// noArguments is for commands that take flags alone.
+func noArguments(command *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no ids and no other arguments. %s --help lists its flags", command.Name(), command.CommandPath())
+	}
+	return nil
 }
 
 // flagError says what is wrong with a flag, and where to look. What begins with - may

@@ -46,12 +46,15 @@ func (d *deleting) plan(ctx context.Context, c *connection, args []string) (*pla
 		p.close()
 		return nil, err
 	}
-	p.takeUp()
+	if err := p.takeUp(ctx); err != nil {
+		p.close()
+		return nil, err
+	}
 	return p, nil
 }
 
 // takeUp skips what the journal has as done, and takes up what it has in doubt.
-func (p *plan) takeUp() {
+func (p *plan) takeUp(ctx context.Context) error {
 	if n := p.journal.CutOff(); n > 0 {
 		p.progress.Say("The last line of %s was torn: %d bytes are cut off.", terminal.Quote(p.journal.Path()), n)
 	}
@@ -72,11 +75,33 @@ func (p *plan) takeUp() {
 	for _, conversation := range p.chosen.Pinned { // It is there, and was pinned meanwhile.
 		delete(unchosen, conversation.ID)
 	}
+	var rest selection.Selection
 	for _, id := range inDoubt {
 		if unchosen[id] {
-			p.pending = append(p.pending, memoryplugin.Conversation{ID: id})
+			rest.Conversations = append(rest.Conversations, memoryplugin.Conversation{ID: id})
 		}
 	}
+	return p.addUnchosen(ctx, &rest)
+}
+
+// addUnchosen takes up what the filters don't find any more, but for what was pinned
+// meanwhile.
+func (p *plan) addUnchosen(ctx context.Context, rest *selection.Selection) error {
+	if p.query == nil || p.query.IncludePinned || len(rest.Conversations) == 0 {
+		p.pending = append(p.pending, rest.Conversations...)
+		return nil
+	}
+	if err := rest.Describe(ctx, p.Client); err != nil {
+		return apiError(ctx, err)
+	}
+	for _, c := range rest.Conversations {
+		if rest.Described[c.ID] && (c.Pinned == nil || *c.Pinned) {
+			p.chosen.Pinned = append(p.chosen.Pinned, c)
+		} else {
+			p.pending = append(p.pending, c)
+		}
+	}
+	return nil
 }
 
 // close unlocks the files. Unless the deletion has begun, it removes those that
@@ -99,6 +124,9 @@ func (p *plan) close() {
 // question is about those that will be sent.
 func (p *plan) question() *terminal.Question {
 	q := &terminal.Question{Host: p.host, Journal: "none"}
+	if p.copies != nil {
+		q.Backup = p.copies.Path()
+	}
 	if p.query != nil {
 		q.Selected = p.query.String()
 	}
@@ -124,7 +152,7 @@ func (p *plan) question() *terminal.Question {
 func (p *plan) toDelete() []deletion.Conversation {
 	conversations := make([]deletion.Conversation, len(p.pending))
 	for i, c := range p.pending {
-		conversations[i] = deletion.Conversation{ID: c.ID, WasListed: p.chosen.WasListed, InDoubt: p.resumed[c.ID]}
+		conversations[i] = deletion.Conversation{ID: c.ID, WasListed: p.chosen.WasListed || p.chosen.Described[c.ID], InDoubt: p.resumed[c.ID]}
 		if p.outcomes == nil || p.outcomes[i] == nil {
 			continue
 		}

@@ -253,7 +253,7 @@ var inexact = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
 	{regexp.MustCompile(` in [0-9.]+m?s\.`), " in 0s."},
 	{regexp.MustCompile(`"seconds":[0-9.]+`), `"seconds":0`},
-	{regexp.MustCompile(`\d{8}-\d{6}`), "TIME"},
+	{regexp.MustCompile(`\d{8}-\d{6}-\d+`), "TIME"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/selection"
@@ -44,25 +43,46 @@ func (s *selecting) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.json, "json", false, `read a JSON array or stream of strings, or of objects with "id"`)
 }
 
+// checkUsage refuses what selects nothing, or contradicts itself.
+func (s *selecting) checkUsage(args []string) error {
+	switch {
+	case s.IsSet() && (len(args) > 0 || s.file != "" || s.json):
+		return errors.New("ids and filters exclude each other")
+	case s.IsSet():
+		_, err := s.Parse(time.Now())
+		return err
+	case s.IncludePinned:
+		return errors.New("--include-pinned belongs to filters; ids are taken even if they are pinned")
+	case len(args) > 0 && (s.file != "" || s.json):
+		return errors.New("ids as arguments exclude --file and --json")
+	case len(args) > 0:
+		_, err := selection.FromArguments(args)
+		return err
+	case s.file == "" && !isInput(os.Stdin):
+		return errors.New("nothing is selected: give --all or filters, or ids as arguments, with --file or on standard input")
+	}
+	return nil
+}
+
+// isInput reports whether f is a pipe or a file. A terminal has no ids, and the null
+// device, which cron gives, never has any.
+func isInput(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice == 0
+}
+
 // choose returns what the flags and arguments select.
 func (s *selecting) choose(ctx context.Context, client *memoryplugin.Client, args []string) (*selection.Selection, *selection.Query, error) {
-	hasIDs := len(args) > 0 || s.file != "" || s.json
-	switch {
-	case s.IsSet() && hasIDs:
-		return nil, nil, errors.New("ids and filters exclude each other")
-	case s.IsSet():
+	if s.IsSet() {
 		return s.list(ctx, client)
-	case s.IncludePinned:
-		return nil, nil, errors.New("--include-pinned belongs to filters; ids are taken even if they are pinned")
-	case len(args) > 0 && (s.file != "" || s.json):
-		return nil, nil, errors.New("ids as arguments exclude --file and --json")
-	case len(args) > 0:
-		chosen, err := selection.FromArguments(args)
-		return chosen, nil, err
-	case s.file == "" && term.IsTerminal(int(os.Stdin.Fd())):
-		return nil, nil, errors.New("nothing is selected: give filters, or ids as arguments, with --file or on standard input")
 	}
-	chosen, err := s.readUntil(ctx)
+	var chosen *selection.Selection
+	var err error
+	if len(args) > 0 {
+		chosen, err = selection.FromArguments(args)
+	} else {
+		chosen, err = s.readUntil(ctx)
+	}
 	return chosen, nil, err
 }
 
@@ -122,7 +142,7 @@ func apiError(ctx context.Context, err error) error {
 	case errors.Is(err, memoryplugin.ErrUnauthorized):
 		return &exit{exitKeyRefused, fmt.Errorf("%w. Check the API key", err)}
 	case isOfAnotherServer(err):
-		err = fmt.Errorf("%w. Check --base-url: a proxy or a login page may answer instead of the API", err)
+		err = fmt.Errorf("%w. Check the base URL: a proxy or a login page may answer instead of the API", err)
 	}
 	return &exit{exitLeft, err}
 }

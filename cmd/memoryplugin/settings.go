@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -86,7 +87,7 @@ func (s *settings) connect() (*connection, error) {
 	}
 	client, err := memoryplugin.NewClient(apiKey, options...)
 	if err != nil {
-		return nil, settingError(err)
+		return nil, s.settingError(err)
 	}
 	u, err := url.Parse(baseURL)
 	if err != nil {
@@ -97,9 +98,13 @@ func (s *settings) connect() (*connection, error) {
 }
 
 // settingError is an error of the SDK without what only its callers can do.
-func settingError(err error) error {
+func (s *settings) settingError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "memoryplugin: new client: invalid argument: ")
-	return errors.New(strings.TrimSuffix(text, ", or WithInsecureHTTP"))
+	text = strings.TrimSuffix(text, ", or WithInsecureHTTP")
+	if s.baseURL == "" && strings.Contains(text, "base URL") {
+		text += " (MEMORYPLUGIN_BASE_URL)"
+	}
+	return errors.New(text)
 }
 
 func (s *settings) readAPIKey() (string, error) {
@@ -112,7 +117,7 @@ func (s *settings) readAPIKey() (string, error) {
 		}
 		return "", errors.New("no API key: set MEMORYPLUGIN_API_KEY, or name a file that has it with --api-key-file")
 	}
-	content, err := os.ReadFile(s.apiKeyFile)
+	content, err := readStart(s.apiKeyFile)
 	if inPath, ok := errors.AsType[*fs.PathError](err); ok {
 		err = inPath.Err // Without the path, which may be the key by mistake.
 	}
@@ -120,6 +125,16 @@ func (s *settings) readAPIKey() (string, error) {
 		return "", fmt.Errorf("the file that --api-key-file names can't be read: %w", err)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), nil
+}
+
+// readStart reads a file, or the beginning of one that is too large to be a key.
+func readStart(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, 1<<16))
 }
 
 // version is that of the tool if it was installed by version, or else the SDK's.

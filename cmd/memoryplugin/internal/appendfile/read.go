@@ -29,6 +29,8 @@ const (
 const (
 	program = "memoryplugin"
 	version = 1
+
+	mostStart = 1 << 12 // of a file, that is looked at before the rest
 )
 
 // Account is whose conversations a file is about.
@@ -75,7 +77,7 @@ func fingerprint(salt []byte, apiKey string) string {
 func (h *header) check(kind Kind, account Account) error {
 	found := map[Kind]string{Journal: h.Journal, Backup: h.Backup}
 	if found[kind] != program {
-		return fmt.Errorf("it is not a %s of this tool, but another file", kind)
+		return errOther(kind)
 	}
 	if h.Version != version {
 		return fmt.Errorf("its version is %d, and this tool knows %d: use a newer one", h.Version, version)
@@ -86,7 +88,7 @@ func (h *header) check(kind Kind, account Account) error {
 	text, _, _ := strings.Cut(h.Account, ":")
 	salt, err := hex.DecodeString(text)
 	if err != nil || len(salt) != 16 || !hmac.Equal([]byte(fingerprint(salt, account.APIKey)), []byte(h.Account)) {
-		return fmt.Errorf("it belongs to another API key. Use a %s of its own for each", kind)
+		return fmt.Errorf("it belongs to another API key. Check the key, or use another %s", kind)
 	}
 	return nil
 }
@@ -109,12 +111,15 @@ func readAll(r io.Reader, kind Kind, account Account, read func(line []byte) err
 		}
 		h := header{}
 		if err := json.Unmarshal(line, &h); err != nil {
-			return fmt.Errorf("it is not a %s of this tool, but another file", kind)
+			return errOther(kind)
 		}
 		c.hasHeader, c.began = true, h.Time
 		return h.check(kind, account)
 	}
 	lines := bufio.NewReaderSize(r, 1<<16)
+	if start, _ := lines.Peek(mostStart); !mayBegin(start, kind) { // Whatever its size is.
+		return c, errOther(kind)
+	}
 	for number := 1; ; number++ {
 		line, err := lines.ReadBytes('\n')
 		if err != nil && err != io.EOF {
@@ -126,7 +131,7 @@ func readAll(r io.Reader, kind Kind, account Account, read func(line []byte) err
 			if c.isWhole = jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); c.isWhole {
 				return c, inLine(number, take(number, line))
 			}
-			return c, c.checkTorn(number, kind)
+			return c, nil
 		}
 		if err := take(number, line[:len(line)-1]); err != nil {
 			return c, inLine(number, err)
@@ -142,15 +147,17 @@ func inLine(number int, err error) error {
 	return err
 }
 
-// checkTorn refuses a file whose only line is not the beginning of a header.
-func (c *content) checkTorn(number int, kind Kind) error {
-	line := bytes.TrimRight(c.torn, "\x00") // Some file systems leave zeros after a crash.
+// mayBegin reports whether a file that starts so has a header, or what a crash left
+// of one: its beginning, and zeros on some file systems.
+func mayBegin(start []byte, kind Kind) bool {
 	beginning := fmt.Appendf(nil, `{"%s":"%s",`, kind, program)
-	n := min(len(line), len(beginning))
-	if number == 1 && !bytes.Equal(line[:n], beginning[:n]) {
-		return fmt.Errorf("it is not a %s of this tool, but another file", kind)
-	}
-	return nil
+	text := bytes.TrimRight(start, "\x00")
+	n := min(len(text), len(beginning))
+	return bytes.Equal(text[:n], beginning[:n]) && (n == len(beginning) || len(start) < mostStart)
+}
+
+func errOther(kind Kind) error {
+	return fmt.Errorf("it is not a %s of this tool, but another file", kind)
 }
 
 // BadJSON returns an error of the JSON library in words of its own.

@@ -68,7 +68,8 @@ func parse(line []byte) (string, error) {
 // Has reports whether there is a copy that can't be older than the conversation.
 // The file says when it was begun, and a copy may be as old as that.
 func (b *Backup) Has(c memoryplugin.Conversation) bool {
-	return b.HasAny(c.ID) && !c.UpdatedAt.IsZero() && c.UpdatedAt.Before(b.file.Time.Add(-clockError))
+	began := b.file.Time
+	return b.HasAny(c.ID) && began.Before(time.Now()) && !c.UpdatedAt.IsZero() && c.UpdatedAt.Before(began.Add(-clockError))
 }
 
 // HasAny reports whether there is a copy of a conversation, however old.
@@ -79,11 +80,27 @@ func (b *Backup) HasAny(id string) bool {
 	return ok
 }
 
+// checkWhole refuses a transcript that lacks messages.
+func checkWhole(t *memoryplugin.Transcript, listed memoryplugin.Conversation) error {
+	total := t.Total
+	if listed.MessageCount != nil && len(t.Messages) == 0 {
+		total = max(total, *listed.MessageCount)
+	}
+	if len(t.Messages) < total {
+		return fmt.Errorf("%w: it has %d of %d messages", errPart, len(t.Messages), total)
+	}
+	var raw struct {
+		Messages *jsontext.Value `json:"messages"`
+	}
+	err := json.Unmarshal(t.Raw, &raw, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil || raw.Messages == nil {
+		return fmt.Errorf("%w: it has no messages", errPart)
+	}
+	return nil
+}
+
 // add appends a transcript, unless the last copy is the same.
 func (b *Backup) add(t *memoryplugin.Transcript) error {
-	if len(t.Messages) < t.Total {
-		return fmt.Errorf("%w: it has %d of %d messages", errPart, len(t.Messages), t.Total)
-	}
 	var line bytes.Buffer
 	if err := stdjson.Compact(&line, t.Raw); err != nil { // On one line, but otherwise unchanged.
 		return fmt.Errorf("%w: %w", errPart, err)

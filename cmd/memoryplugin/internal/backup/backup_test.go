@@ -126,6 +126,14 @@ func TestACopyIsTakenForOneIfItCannotBeOlder(t *testing.T) {
 	assert.False(t, b.HasAny("b"))
 }
 
+func TestNoCopyIsTakenIfTheFileWasBegunInTheFuture(t *testing.T) {
+	t.Parallel()
+	future := strings.Replace(header, begun.Format("2006"), "2999", 1)
+	b := open(t, write(t, future+`{"id":"a"}`+"\n"))
+
+	assert.False(t, b.Has(memoryplugin.Conversation{ID: "a", UpdatedAt: time.Now().Add(-time.Hour)}))
+}
+
 func TestDiscardRemovesANewBackupAlone(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -14,8 +14,10 @@ import (
 	"github.com/memoryplugin/memoryplugin-go/cmd/memoryplugin/internal/patience"
 )
 
-// mostFailures is how many transcripts in a row fail before a round ends.
-const mostFailures = 5
+const (
+	mostFailures = 5  // transcripts in a row that may pass, before a round ends
+	mostHopeless = 20 // transcripts that can't pass, before the first copy
+)
 
 var (
 	// ErrMissing is the outcome of a conversation that the API has no transcript of.
@@ -41,6 +43,7 @@ type fetching struct {
 	done     int // with a copy, or missing
 	answered bool
 	inRow    int   // failures since the last success
+	hopeless int   // failures that can't pass, before any success
 	fatal    error // ends everything
 }
 
@@ -129,7 +132,7 @@ func (f *fetching) mayPass(err error) bool {
 func (f *fetching) mayFetch(ctx context.Context) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return ctx.Err() == nil && f.fatal == nil && f.inRow < mostFailures
+	return ctx.Err() == nil && f.fatal == nil && f.inRow < mostFailures && (f.done > 0 || f.hopeless < mostHopeless)
 }
 
 func (f *fetching) fetch(ctx context.Context, c memoryplugin.Conversation) error {
@@ -137,6 +140,9 @@ func (f *fetching) fetch(ctx context.Context, c memoryplugin.Conversation) error
 		return nil
 	}
 	t, err := f.Client.GetTranscript(ctx, c.ID)
+	if err == nil {
+		err = checkWhole(t, c)
+	}
 	switch {
 	case err == nil:
 		return f.backup.add(t)
@@ -159,7 +165,9 @@ func (f *fetching) judge(err error) {
 		}
 	case errors.Is(err, errWrite) || errors.Is(err, memoryplugin.ErrUnauthorized):
 		f.fatal = err
-	case !errors.Is(err, errPart):
+	case f.mayPass(err):
 		f.inRow++
+	case f.done == 0 && !errors.Is(err, errPart):
+		f.hopeless++
 	}
 }

@@ -64,15 +64,17 @@ func TestWhatIsNoCopy(t *testing.T) {
 		"fewer messages than its total": {
 			reply(`{"id":"conv-0","messages":[{"message_index":0,"sender":"user","text":"x"}],"total":2}`), "the transcript is not whole: it has 1 of 2 messages",
 		},
-		"another conversation":           {reply(`{"id":"conv-1","messages":[],"total":0}`), "another conversation"},
-		"no conversation":                {reply(`{}`), "id"},
-		"HTML":                           {memoryplugintest.Fault{Status: http.StatusOK, Body: "<html>"}, "not a JSON object"},
-		"HTML with a 404":                {memoryplugintest.Fault{Status: http.StatusNotFound, Body: "<html>"}, "404"},
-		"a 403":                          {memoryplugintest.Fault{Status: http.StatusForbidden}, "403"},
-		"a torn reply":                   {memoryplugintest.Fault{CutReply: true}, ""},
-		"a busy server":                  {memoryplugintest.Fault{Status: http.StatusTooManyRequests}, "429"},
-		"no reply":                       {memoryplugintest.Fault{Drop: true}, ""},
-		"a reply that is not whole JSON": {reply(`{"id":"conv-0","messages":[]`), "JSON"},
+		"no messages, but a list says that there are": {reply(`{"id":"conv-0","messages":[],"total":0}`), "it has 0 of 3 messages"},
+		"nothing but an id":                           {reply(`{"id":"conv-0","total":0}`), "it has"},
+		"another conversation":                        {reply(`{"id":"conv-1","messages":[],"total":0}`), "another conversation"},
+		"no conversation":                             {reply(`{}`), "id"},
+		"HTML":                                        {memoryplugintest.Fault{Status: http.StatusOK, Body: "<html>"}, "not a JSON object"},
+		"HTML with a 404":                             {memoryplugintest.Fault{Status: http.StatusNotFound, Body: "<html>"}, "404"},
+		"a 403":                                       {memoryplugintest.Fault{Status: http.StatusForbidden}, "403"},
+		"a torn reply":                                {memoryplugintest.Fault{CutReply: true}, ""},
+		"a busy server":                               {memoryplugintest.Fault{Status: http.StatusTooManyRequests}, "429"},
+		"no reply":                                    {memoryplugintest.Fault{Drop: true}, ""},
+		"a reply that is not whole JSON":              {reply(`{"id":"conv-0","messages":[]`), "JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := newServer(t, 2)
@@ -81,7 +83,11 @@ func TestWhatIsNoCopy(t *testing.T) {
 			fetching := settings(srv)
 			fetching.Patience.Limit = 0
 
-			outcomes, err := fetch(t, path, fetching, conversations(1))
+			all := conversations(1)
+			if strings.Contains(name, "a list says") {
+				all[0].MessageCount = new(3)
+			}
+			outcomes, err := fetch(t, path, fetching, all)
 
 			require.NoError(t, err)
 			assert.ErrorContains(t, outcomes[0], test.want)

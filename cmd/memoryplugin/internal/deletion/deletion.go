@@ -38,6 +38,8 @@ type Run struct {
 	Patience *patience.Patience
 	// NoVerify leaves open what became of those without an answer.
 	NoVerify bool
+	// Ready is called before each chunk leaves, if it is set. Its error ends the run.
+	Ready func() error
 	// OnDone is called when n more conversations are done.
 	OnDone func(n int)
 }
@@ -80,22 +82,19 @@ func (r *Run) Do(ctx, stop context.Context, conversations []Conversation) *Summa
 	s := &state{Run: r, byID: make(map[string]*fate, len(conversations))}
 	s.sending, s.stop = context.WithCancel(stop)
 	defer s.stop()
-	var missing []string
 	for _, c := range conversations {
 		f := &fate{Conversation: c}
 		if c.Withheld != nil {
 			f.failure = &failure{reason: NotSent, err: c.Withheld, text: errorText(c.Withheld)}
 		}
 		if c.IsMissing {
-			missing = append(missing, c.ID)
+			f.failure = &failure{reason: NotSent, text: noTranscript}
 		}
 		s.fates = append(s.fates, f)
 		s.byID[c.ID] = f
 		s.answered = s.answered || c.WasListed
 	}
 	r.Patience.Progress()
-	// Nothing but settling can tell what became of them.
-	s.book(&journal.Record{State: journal.Unconfirmed, IDs: missing}, &failure{reason: Unanswered, text: noTranscript})
 	for s.sendRound(ctx) {
 	}
 	s.finish()
@@ -151,18 +150,23 @@ func (s *state) settle() {
 	open := map[journal.State]bool{journal.NotListed: true, journal.Unconfirmed: true}
 	var ids []string
 	for _, f := range s.fates {
-		if open[f.state] {
+		if open[f.state] || f.IsMissing && f.state == "" {
 			ids = append(ids, f.ID)
 		}
 	}
 	if s.NoVerify || len(ids) == 0 || s.sending.Err() != nil {
 		return
 	}
-	result, err := s.Client.VerifyDeleted(s.sending, ids)
+	round, end := s.Patience.Context(s.sending)
+	defer end()
+	result, err := s.Client.VerifyDeleted(round, ids)
 	if err != nil {
 		s.note(err)
 		for _, id := range result.Unknown {
-			if f := s.byID[id]; !patience.MayPass(f.failure.err, s.answered) {
+			f := s.byID[id]
+			if f.state == "" { // It is missing, and was never sent.
+				f.failure = &failure{reason: NotSent, err: err, text: errorText(err)}
+			} else if !patience.MayPass(f.failure.err, s.answered) {
 				f.failure = &failure{reason: Unanswered, err: err, text: errorText(err)}
 			}
 		}

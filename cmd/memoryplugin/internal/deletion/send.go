@@ -31,6 +31,7 @@ func (s *state) sendAll(ctx context.Context, ids []string) {
 	marked := s.mark(chunks[0])
 	for i, chunk := range chunks {
 		s.failJournal(<-marked)
+		s.checkReady()
 		if round.Err() != nil || s.endedBy != nil {
 			s.leave(chunk, context.Cause(round))
 			return
@@ -39,6 +40,17 @@ func (s *state) sendAll(ctx context.Context, ids []string) {
 			marked = s.mark(chunks[i+1])
 		}
 		s.sendChunk(ctx, round, chunk)
+	}
+}
+
+// checkReady ends the run if nothing more may be deleted.
+func (s *state) checkReady() {
+	if s.Ready == nil {
+		return
+	}
+	if err := s.Ready(); err != nil {
+		s.endedBy = err
+		s.stop()
 	}
 }
 
@@ -79,6 +91,9 @@ func (s *state) receive(result *memoryplugin.DeleteConversationsResult, err erro
 	}
 	if err != nil {
 		s.note(err)
+	}
+	if errors.Is(err, memoryplugin.ErrUnexpectedResponse) { // An answer that contradicts itself confirms nothing here.
+		result.Unconfirmed, result.Deleted = append(result.Unconfirmed, result.Deleted...), nil
 	}
 	if len(result.Deleted)+len(result.NotListed) > 0 {
 		s.answered = true

@@ -2,6 +2,9 @@ package deletion_test
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -266,6 +269,58 @@ func TestAnAnswerThatCannotBeReadIsSentAgain(t *testing.T) {
 	}
 }
 
+// The SDK lists as deleted what such an answer names, with an error.
+func TestAnAnswerThatContradictsItselfConfirmsNothing(t *testing.T) {
+	for name, body := range map[string]map[string]any{
+		"a count of 0": {"deleted": []string{"a"}, "count": 0},
+		"an error":     {"deleted": []string{"a"}, "count": 1, "error": "rolled back"},
+		"a stranger":   {"deleted": []string{"a", "b"}, "count": 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				srv := newServer("a")
+				srv.answer = script(func(_ *server, r *request) (*http.Response, error) {
+					r.read()
+					return reply(http.StatusOK, body), nil
+				})
+				r := newRun(t, srv.impatient(t))
+				r.Patience.Limit = 0
+
+				summary := r.finish(listed("a")...)
+
+				assert.Equal(t, []string{"a"}, left(summary, deletion.StillThere))
+				assert.Equal(t, []journal.State{journal.Sent, journal.Unconfirmed, journal.Kept}, r.states("a"))
+			})
+		})
+	}
+}
+
+func TestARunEndsBeforeTheNextChunkIfItIsNotReady(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		ids := strings.Fields(strings.Repeat("x ", 100))
+		for i := range ids {
+			ids[i] += fmt.Sprint(i)
+		}
+		srv := newServer(ids...)
+		r := newRun(t, srv.impatient(t))
+		chunks := 0
+		r.Ready = func() error {
+			if chunks++; chunks > 1 {
+				return errors.New("the backup is gone")
+			}
+			return nil
+		}
+
+		summary := r.finish(listed(ids...)...)
+
+		assert.Equal(t, 48, summary.Deleted)
+		require.Len(t, summary.Left, 1)
+		assert.Equal(t, deletion.NotSent, summary.Left[0].Reason)
+		assert.Equal(t, "the backup is gone", summary.Left[0].Error)
+		assert.Equal(t, journal.NotDeleted, r.lastRecord("x99").State)
+	})
+}
+
 // inDoubt is a conversation that an earlier run may have deleted.
 func inDoubt(id string) deletion.Conversation {
 	return deletion.Conversation{ID: id, WasListed: true, InDoubt: true}
@@ -369,7 +424,7 @@ func TestWhatIsMissingIsSettledWithoutBeingSent(t *testing.T) {
 		assert.Equal(t, 1, summary.Gone)
 		assert.Equal(t, 1, summary.Absent)
 		assert.Empty(t, srv.deletions())
-		assert.Equal(t, []journal.State{journal.Unconfirmed, journal.Gone}, r.states("a"))
+		assert.Equal(t, []journal.State{journal.Gone}, r.states("a"))
 	})
 }
 
@@ -402,7 +457,7 @@ func TestWhatIsMissingIsVerifiedAgainIfThatFailsForAWhile(t *testing.T) {
 	})
 }
 
-func TestWhatIsMissingAndNeverSettledIsUnconfirmedInTheJournalToo(t *testing.T) {
+func TestWhatIsMissingAndNeverSettledWasNotSent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		srv := newServer("a")
 		r := newRun(t, srv.impatient(t))
@@ -411,9 +466,9 @@ func TestWhatIsMissingAndNeverSettledIsUnconfirmedInTheJournalToo(t *testing.T) 
 		summary := r.finish(missing("a"))
 
 		assert.Empty(t, srv.arrived(anyRequest))
-		assert.Equal(t, []string{"a"}, left(summary, deletion.Unanswered))
-		assert.Equal(t, 1, summary.Unconfirmed)
-		assert.Equal(t, []journal.State{journal.Unconfirmed}, r.states("a"))
+		assert.Equal(t, []string{"a"}, left(summary, deletion.NotSent))
+		assert.Equal(t, 1, summary.NotDeleted)
+		assert.Equal(t, []journal.State{journal.NotDeleted}, r.states("a"))
 		assert.Contains(t, r.lastRecord("a").Error, "no transcript")
 	})
 }

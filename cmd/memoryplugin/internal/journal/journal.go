@@ -35,8 +35,9 @@ var states = []State{Sent, Deleted, NotListed, NotDeleted, Unconfirmed, Gone, Ab
 // IsDone reports whether nothing is left to be done.
 func (s State) IsDone() bool { return s == Deleted || s == Gone || s == Absent }
 
-// IsInDoubt reports whether a request may have deleted it.
-func (s State) IsInDoubt() bool { return s == Sent || s == Unconfirmed }
+// IsInDoubt reports whether a request may have deleted it. One that is not listed may
+// be gone too, if a server lists less than it deletes.
+func (s State) IsInDoubt() bool { return s == Sent || s == Unconfirmed || s == NotListed }
 
 // Record is a line of a journal: what became of some conversations.
 type Record struct {

@@ -113,7 +113,7 @@ func TestWhatIsDoneAndWhatIsInDoubt(t *testing.T) {
 	for state, want := range map[journal.State]struct{ done, inDoubt bool }{
 		journal.Sent: {false, true}, journal.Unconfirmed: {false, true},
 		journal.Deleted: {true, false}, journal.Gone: {true, false}, journal.Absent: {true, false},
-		journal.NotListed: {}, journal.NotDeleted: {}, journal.Kept: {},
+		journal.NotListed: {false, true}, journal.NotDeleted: {}, journal.Kept: {},
 	} {
 		assert.Equal(t, want.done, state.IsDone(), state)
 		assert.Equal(t, want.inDoubt, state.IsInDoubt(), state)

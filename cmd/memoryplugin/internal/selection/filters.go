@@ -110,6 +110,8 @@ type Selection struct {
 	// WasListed says that a listing had the conversations. Otherwise they are ids
 	// alone.
 	WasListed bool
+	// Described are the ids that a listing had, once Describe has asked for one.
+	Described map[string]bool
 }
 
 // List returns the conversations that match. If the server lists one that does not,
@@ -164,8 +166,7 @@ func (q *Query) check(c memoryplugin.Conversation) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("%w %s: it lists %s, with title %s and provider %s",
-		ErrNotObeyed, flag, strconv.Quote(c.ID), strconv.Quote(c.Title), strconv.Quote(c.Platform))
+	return fmt.Errorf("%w %s: it lists %.80q, with title %.80q and provider %.80q", ErrNotObeyed, flag, c.ID, c.Title, c.Platform)
 }
 
 // matches applies the dates. A date that the server did not send never matches.
@@ -206,9 +207,10 @@ func (s *Selection) Describe(ctx context.Context, client *memoryplugin.Client) e
 	for _, c := range all {
 		byID[c.ID] = c
 	}
+	s.Described = map[string]bool{}
 	for i, c := range s.Conversations {
 		if listed, ok := byID[c.ID]; ok {
-			s.Conversations[i] = listed
+			s.Conversations[i], s.Described[c.ID] = listed, true
 		}
 	}
 	return nil

@@ -161,7 +161,7 @@ func CheckID(id string) error {
 	}
 	for _, r := range id {
 		if isForeign(r) {
-			return fmt.Errorf("has %s, so it is not an id on a line of its own. For JSON use --json", strconv.QuoteToASCII(string(r)))
+			return fmt.Errorf("has %s, which no id has: give one id per line or argument, or JSON with --json", strconv.QuoteToASCII(string(r)))
 		}
 	}
 	return nil

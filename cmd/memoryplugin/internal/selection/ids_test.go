@@ -149,7 +149,7 @@ func TestTheErrorOfAForeignLinePointsToJSON(t *testing.T) {
 	t.Parallel()
 	_, err := selection.FromLines(strings.NewReader(`["a"]`), "standard input")
 
-	assert.EqualError(t, err, `standard input, line 1 has "[", so it is not an id on a line of its own. For JSON use --json`)
+	assert.EqualError(t, err, `standard input, line 1 has "[", which no id has: give one id per line or argument, or JSON with --json`)
 }
 
 func TestAnInvisibleCharacterIsNamed(t *testing.T) {

@@ -108,7 +108,7 @@ func (p *Progress) End() {
 	if bar != nil {
 		bar.Abort(false)
 		screen.Wait()
-	} else {
+	} else if p.total > 0 {
 		p.Say("%v", p)
 	}
 	p.mu.Lock()

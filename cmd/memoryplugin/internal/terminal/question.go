@@ -17,10 +17,10 @@ import (
 )
 
 var (
-	// ErrNo is the answer to a question that is not a yes.
+	// ErrNo is an answer that is not a yes.
 	ErrNo = errors.New("the answer was no")
 	// ErrNobody says that there is no terminal to ask at.
-	ErrNobody = errors.New("there is no terminal to ask at: --yes deletes without asking")
+	ErrNobody = errors.New("there is no terminal to ask at. See what would go with --dry-run, then use --yes, which does not ask")
 )
 
 // Question is what is about to be done.
@@ -29,6 +29,7 @@ type Question struct {
 	Selected      string // what the filters say, if there are any
 	Conversations []memoryplugin.Conversation
 	Resumed       int    // of them, taken up from the journal
+	Backup        string // the file with their copies, or ""
 	Journal       string // what is said of it
 }
 
@@ -45,7 +46,10 @@ func (q *Question) String() string {
 		fmt.Fprintf(w, "They were created from %s to %s.\n", day(first), day(last))
 	}
 	if q.Resumed > 0 {
-		fmt.Fprintf(w, "%d of them: an earlier run sent them, and the journal does not say what became of them.\n", q.Resumed)
+		fmt.Fprintf(w, "%d of them: an earlier run sent them, or was about to, and the journal does not say what became of them.\n", q.Resumed)
+	}
+	if q.Backup != "" {
+		fmt.Fprintf(w, "Backup: %s has a copy of each.\n", Quote(q.Backup))
 	}
 	fmt.Fprintf(w, "Journal: %s", q.Journal)
 	const first = 3
@@ -80,7 +84,7 @@ func (q *Question) span() (oldest, newest time.Time, ok bool) {
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 func describe(c memoryplugin.Conversation) string {
-	text := Quote(c.ID)
+	text := cut(Quote(c.ID), idWidth)
 	if !c.CreatedAt.IsZero() {
 		text += "  " + day(c.CreatedAt)
 	}
@@ -119,9 +123,11 @@ func OpenConsole() (*Console, error) {
 }
 
 // Ask asks the question, and returns nil if the answer is yes, or the number of
-// conversations. The end of ctx ends it, with its cause.
+// conversations. What was typed before the question is no answer. The end of ctx
+// ends it, with its cause.
 func (c *Console) Ask(ctx context.Context, q *Question) error {
 	n := len(q.Conversations)
+	flush(c.in)
 	fmt.Fprintf(c.out, "%v\nNothing brings them back. Type yes, or the number %d, to delete them: ", q, n)
 	answered := make(chan error, 1)
 	go func() { answered <- c.read(strconv.Itoa(n)) }() // A terminal's read can't be interrupted.
@@ -137,10 +143,10 @@ func (c *Console) Ask(ctx context.Context, q *Question) error {
 func (c *Console) read(number string) error {
 	line, err := bufio.NewReader(c.in).ReadString('\n')
 	if err != nil {
-		return fmt.Errorf("%w: the terminal is gone", ErrNo) // A line without an end is no answer.
+		return errors.New("there was no answer") // The terminal is gone, or the line has no end.
 	}
 	if answer := strings.TrimRight(line, "\r\n"); answer != "yes" && answer != number {
-		return fmt.Errorf("%w: not yes, and not %s", ErrNo, number)
+		return fmt.Errorf("%w: neither yes nor %s", ErrNo, number)
 	}
 	return nil
 }

@@ -69,8 +69,8 @@ func (s *Summary) WriteText(w io.Writer) error {
 	}{
 		{s.Skipped, "skipped: done by an earlier run"},
 		{s.Deleted, "deleted: the server said so"},
-		{s.Gone, "gone: deleted without an answer, and not there any more"},
-		{s.Absent, "absent: not in this account; mistyped, or deleted before"},
+		{s.Gone, "gone: no answer, but not there any more"},
+		{s.Absent, "absent: not there, and no list had them: deleted, or mistyped"},
 		{s.Kept, "kept: still there"},
 		{s.Unconfirmed, "unconfirmed: may be gone or there"},
 		{s.NotDeleted, "not deleted"},
@@ -128,7 +128,7 @@ func (s *Summary) advice(g deletion.Group) string {
 	case g.Status == http.StatusTooManyRequests:
 		return fmt.Sprintf("from %s on it is worth trying; then %s", worthTrying(g.Err).Format(time.TimeOnly), again)
 	case g.Status == http.StatusNotFound || g.Status >= 300 && g.Status < 400 || errors.Is(g.Err, memoryplugin.ErrUnexpectedResponse):
-		return "check --base-url: a proxy or a login page may answer instead of the API. Then " + again
+		return "check --base-url, or MEMORYPLUGIN_BASE_URL: a proxy or a login page may answer instead of the API. Then " + again
 	case badCertificate || host != nil:
 		return "check --base-url and the network, then " + again
 	case g.Reason == deletion.StillThere && g.Err == nil:

@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	idWidth    = 80
 	titleWidth = 40
 	unknown    = "-" // what the server did not send
 )
@@ -26,9 +27,9 @@ func WriteTable(w io.Writer, conversations []memoryplugin.Conversation) error {
 	t.SetColumnConfigs([]table.ColumnConfig{{Name: "TITLE", WidthMax: titleWidth, WidthMaxEnforcer: text.Trim}})
 	t.AppendHeader(table.Row{"ID", "TITLE", "PROVIDER", "CREATED", "UPDATED", "MESSAGES", "PINNED"})
 	for _, c := range conversations {
-		row := table.Row{Quote(c.ID), cut(quoteTitle(c.Title), titleWidth), unknown, unknown, unknown, unknown, unknown}
+		row := table.Row{cut(Quote(c.ID), idWidth), cut(quoteTitle(c.Title), titleWidth), unknown, unknown, unknown, unknown, unknown}
 		if c.Platform != "" {
-			row[2] = Quote(c.Platform)
+			row[2] = cut(Quote(c.Platform), titleWidth)
 		}
 		if !c.CreatedAt.IsZero() {
 			row[3] = day(c.CreatedAt)
