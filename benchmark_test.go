@@ -87,22 +87,18 @@ func deleteByHand(b *testing.B, hc *http.Client, url string, ids []string) (*han
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	result := &handResult{}
-	return result, sendByHand(hc, req, result)
-}
-
-func sendByHand(hc *http.Client, req *http.Request, reply any) error {
 	req.Header.Set("Authorization", "Bearer "+testKey)
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := hc.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("unexpected status %s", resp.Status)
+		return nil, fmt.Errorf("unexpected status %s", resp.Status)
 	}
-	return json.NewDecoder(resp.Body).Decode(reply)
+	result := &handResult{}
+	return result, json.NewDecoder(resp.Body).Decode(result)
 }
 
 // inMemory answers every request without a network.
