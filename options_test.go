@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +109,57 @@ func TestABaseURLThatCannotBeUsedIsRefusedAndNotRepeated(t *testing.T) {
 			require.ErrorIs(t, err, memoryplugin.ErrInvalidArgument)
 			assert.NotContains(t, err.Error(), "hunter2")
 		})
+	}
+}
+
+// A base URL that is taken names the host that the key goes to, and nothing else
+// that a caller could be deceived by. One that is refused is not repeated.
+func FuzzBaseURL(f *testing.F) {
+	for _, rawURL := range []string{
+		"https://example.com/#", "https://user:#@example.com", "https://#.example.com", "https://example.com/?#", "https://example.com:#",
+		"http://localhost/#", "http://127.0.0.1:80/#", "http://[::1]:80/#", "http://[::1%25lo]/#", "http://[::ffff:127.0.0.1]/#", "http://LOCALHO\u017fT/#",
+		"HTTP://127.1/#", "http://2130706433/#", "http://0x7f.1/#", "http://localhost.#", "//#", "https:#", "ftp://#", "https://[::1/#", "https://example.com/%zz#",
+		"https://example.com/a/../#//", `https://example.com\@#`, "https://example.com%2f@#", "https://ex%41mple.com/%2e%2e/#", "#\n",
+	} {
+		before, after, _ := strings.Cut(rawURL, "#")
+		f.Add(before, after, false)
+		f.Add(before, after, true)
+	}
+	f.Fuzz(func(t *testing.T, before, after string, insecure bool) {
+		var sent *http.Request
+		opts := []memoryplugin.Option{memoryplugin.WithBaseURL(before + "hunter2" + after), recording(&sent)}
+		if insecure {
+			opts = append(opts, memoryplugin.WithInsecureHTTP())
+		}
+
+		client, err := memoryplugin.NewClient(testKey, opts...)
+
+		if err != nil {
+			require.ErrorIs(t, err, memoryplugin.ErrInvalidArgument)
+			require.NotContains(t, err.Error(), "hunter2")
+			return
+		}
+		_, err = deleteA(t.Context(), client)
+		require.NoError(t, err)
+		requireSafeURL(t, sent.URL, insecure)
+	})
+}
+
+// requireSafeURL checks what is sent to, also as others would read it.
+func requireSafeURL(t *testing.T, u *url.URL, insecure bool) {
+	t.Helper()
+	read, err := url.Parse(u.String())
+	require.NoError(t, err)
+	require.Equal(t, u.Host, read.Host)
+	require.Contains(t, []string{"http", "https"}, u.Scheme)
+	require.NotEmpty(t, u.Hostname())
+	require.Nil(t, u.User)
+	require.Empty(t, u.RawQuery+u.Fragment)
+	require.False(t, u.ForceQuery)
+	require.True(t, strings.HasSuffix(u.Path, "/api/chat-history/chats"), u.Path)
+	if u.Scheme == "http" && !insecure {
+		address, _ := netip.ParseAddr(u.Hostname())
+		require.True(t, address.IsLoopback() || strings.ToLower(u.Hostname()) == "localhost", u.Host)
 	}
 }
 

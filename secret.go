@@ -33,9 +33,9 @@ var (
 // writtenForms returns key as it is, and as JSON, a URL or HTML may escape it.
 // Nearly every key has nothing to escape, and so one form.
 func writtenForms(key string) []string {
-	short := strings.Trim(strconv.Quote(key), `"`)
+	short := inside(strconv.Quote(key))
 	long, _ := json.Marshal(key) // With < > & as \u003c.
-	json := strings.Trim(string(long), `"`)
+	json := inside(string(long))
 	query, path := url.QueryEscape(key), url.PathEscape(key)
 	markup := html.EscapeString(key)
 	forms := []string{
@@ -49,6 +49,9 @@ func writtenForms(key string) []string {
 	slices.Sort(forms)
 	return slices.Compact(forms)
 }
+
+// inside returns what is between the quotes. The key itself may end with one.
+func inside(quoted string) string { return quoted[1 : len(quoted)-1] }
 
 // strike replaces the key by as many asterisks: the length stays, so that a
 // text can be cut after it at a place that was chosen before.

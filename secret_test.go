@@ -12,9 +12,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -45,18 +48,23 @@ var keyForms = map[string]func(key string) string{
 	"JSON of JavaScript": strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace,
 	"JSON of Go":         func(key string) string { text, _ := json.Marshal(key); return string(text[1 : len(text)-1]) },
 	"JSON of PHP":        strings.NewReplacer(`\`, `\\`, `"`, `\"`, `/`, `\/`).Replace,
-	"JSON of .NET":       strings.NewReplacer(`\`, `\\`, `"`, `\u0022`, `<`, `\u003C`, `>`, `\u003E`, `&`, `\u0026`, `'`, `\u0027`, `+`, `\u002B`).Replace,
+	"JSON of .NET":       strings.NewReplacer(`\`, `\\`, `"`, `\u0022`, `<`, `\u003C`, `>`, `\u003E`, `&`, `\u0026`, `'`, `\u0027`, `+`, `\u002B`, "`", `\u0060`).Replace,
 	"query":              url.QueryEscape,
 	"path":               url.PathEscape,
 	"URL of lower case":  func(key string) string { return lowerEscapes(url.QueryEscape(key)) },
-	"URL of JavaScript":  func(key string) string { return strings.ReplaceAll(url.QueryEscape(key), "%27", "'") },
+	"URL of JavaScript":  func(key string) string { return keptByJavaScript.Replace(url.QueryEscape(key)) },
 	"URL that escapes ~": func(key string) string { return strings.ReplaceAll(url.QueryEscape(key), "~", "%7E") },
 	"HTML":               html.EscapeString,
 	"XML":                strings.NewReplacer("<", "&lt;", ">", "&gt;", "&", "&amp;", `"`, "&quot;", "'", "&apos;").Replace,
 }
 
+var (
+	percentEscape    = regexp.MustCompile(`%[0-9A-F]{2}`)
+	keptByJavaScript = strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
+)
+
 func lowerEscapes(text string) string {
-	return strings.NewReplacer("%2F", "%2f", "%5C", "%5c", "%3C", "%3c", "%3E", "%3e", "%2B", "%2b", "%3D", "%3d").Replace(text)
+	return percentEscape.ReplaceAllStringFunc(text, strings.ToLower)
 }
 
 // requireHidden checks that no way of printing values shows key.
@@ -158,6 +166,17 @@ func TestAKeyThatIsEchoedAsTheNameOfAHeaderIsStruck(t *testing.T) {
 	}
 }
 
+func TestAKeyThatEndsInAQuoteCostsNoFieldOfTheReply(t *testing.T) {
+	srv := serve(t, reply(400, `{"error":"bad key sk-0123456789\"","text":"t"}`))
+
+	_, err := deleteA(t.Context(), newKeyClient(t, `sk-0123456789"`, srv.URL))
+
+	var reply *memoryplugin.ErrorResponse
+	require.ErrorAs(t, err, &reply)
+	assert.Equal(t, "bad key "+strings.Repeat("*", len(`sk-0123456789\"`)), reply.Message)
+	assert.Equal(t, "t", reply.Text)
+}
+
 // Escapes of JSON hide the key from whoever looks at the body alone.
 func TestAnEchoedKeyIsStruckFromWhatTheFieldsDecodeTo(t *testing.T) {
 	srv := serve(t, reply(400, `{"error":"bad key \u0073k-test-0123456789abcdef","text":"sk\u002dtest\u002d0123456789abcdef"}`))
@@ -168,6 +187,73 @@ func TestAnEchoedKeyIsStruckFromWhatTheFieldsDecodeTo(t *testing.T) {
 	require.ErrorAs(t, err, &reply)
 	assert.Equal(t, "bad key ************************", reply.Message)
 	assert.Equal(t, "************************", reply.Text)
+}
+
+// saidOf returns what a call tells about replies that echo text, in every place.
+func saidOf(t *testing.T, key, text string) string {
+	t.Helper()
+	quoted, err := json.Marshal(text)
+	require.NoError(t, err)
+	var said strings.Builder
+	for status, body := range map[int]string{
+		400: `{"error":` + string(quoted) + `,"text":` + string(quoted) + `}`,
+		403: text,
+		200: `{"deleted":["stranger",` + string(quoted) + `]}`,
+	} {
+		client, err := memoryplugin.NewClient(key, through(transport(func(*http.Request) (*http.Response, error) {
+			resp := httpReply(status, strings.NewReader(body))
+			resp.Header["X-Request-Id"], resp.Header["Via"] = []string{text}, []string{"1.1 " + text}
+			return resp, nil
+		})))
+		require.NoError(t, err)
+		result, err := deleteA(t.Context(), client)
+		require.Error(t, err)
+		fmt.Fprintln(&said, err.Error()+"\n"+result.RequestID)
+		if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok {
+			fmt.Fprintf(&said, "%s\n%s\n%s\n%s\n%s\n", reply, reply.Message, reply.Text, reply.RequestID, reply.Body)
+			fmt.Fprintln(&said, strings.Join(reply.Header["Via"], "\n"))
+		}
+	}
+	return said.String()
+}
+
+// No key that is taken comes back from a reply, however the server writes it, and
+// no key that is refused is repeated.
+func FuzzAPIKey(f *testing.F) {
+	for _, key := range badKeys {
+		f.Add(key)
+	}
+	for _, key := range []string{testKey, oddKey, "mp_live-abc123def456ghi", "0000000000000000", `%25%2525\u0026&amp;&lt;`, "!'()~+/=", "4815162342"} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if _, err := memoryplugin.NewClient(key); err != nil {
+			require.ErrorIs(t, err, memoryplugin.ErrInvalidArgument)
+			_, like := memoryplugin.NewClient(strings.Map(maskLetter, key))
+			require.EqualError(t, like, err.Error(), "a letter of the key is repeated")
+			return
+		}
+		if len(key) < 8 || strings.Contains(key, "*") {
+			return // The quotes around a text, or what a key is struck with, can look like such a key.
+		}
+		ownWords := saidOf(t, testKey, "***")
+		for _, write := range keyForms {
+			said := saidOf(t, key, write(key))
+			for way, form := range keyForms {
+				if !strings.Contains(ownWords, form(key)) {
+					require.NotContains(t, said, form(key), way)
+				}
+			}
+		}
+	})
+}
+
+// maskLetter keeps what a refusal may depend on.
+func maskLetter(r rune) rune {
+	if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+		return 'x'
+	}
+	return r
 }
 
 func TestAKeyAcrossTheCutOfARequestIDLeavesNoPartOfIt(t *testing.T) {
