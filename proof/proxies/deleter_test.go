@@ -14,19 +14,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/memoryplugin/memoryplugin-go"
+	"github.com/memoryplugin/memoryplugin-go/proof/backend"
 )
 
-// deleter deletes ids through the proxy at url, size per request, and returns
-// what it says about them.
-type deleter func(t *testing.T, url string, ids []string, size int) *memoryplugin.DeleteConversationsResult
+// deleter deletes ids of srv through the proxy at url, size per request, and
+// returns what it says about them.
+type deleter func(t *testing.T, srv *backend.Backend, url string, ids []string, size int) *memoryplugin.DeleteConversationsResult
 
-// deleters are run through each proxy in turn. The command line tool's place is
-// here: its deleter runs the program on the ids and reads its report.
+// deleters are run through each proxy in turn.
 var deleters = map[string]deleter{
-	"sdk": deleteBySDK,
+	"sdk":  deleteBySDK,
+	"tool": deleteByTool,
 }
 
-func deleteBySDK(t *testing.T, url string, ids []string, size int) *memoryplugin.DeleteConversationsResult {
+func deleteBySDK(t *testing.T, _ *backend.Backend, url string, ids []string, size int) *memoryplugin.DeleteConversationsResult {
 	result, err := newClient(t, url).DeleteConversationsInBatches(t.Context(), ids,
 		memoryplugin.BatchOptions{Size: size, Concurrency: 8})
 	assert.Equal(t, len(result.Unconfirmed) > 0, errors.Is(err, memoryplugin.ErrUnconfirmed), "%v", err)

@@ -4,6 +4,7 @@ package proxies
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -19,10 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Debian has the proxies where a user's PATH does not lead.
+// Debian has the proxies where a user's PATH does not lead. The tests mostly wait, so
+// they run side by side on a small machine too.
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8")
 	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin")
-	m.Run()
+	toolDir, _ = os.MkdirTemp("", "tool")
+	code := m.Run()
+	_ = os.RemoveAll(toolDir)
+	os.Exit(code)
 }
 
 // kind is a proxy program and how it is controlled.
