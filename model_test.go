@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -19,19 +18,10 @@ import (
 )
 
 var (
-	modelDepth = flag.Int("model.depth", unlessRace(3, 2), "the attempts of a call that are tried in every way; a run of batches has one more")
-	modelSeeds = flag.Uint64("model.seeds", unlessRace[uint64](10_000, 1000), "the number of random runs")
+	modelDepth = flag.Int("model.depth", 2, "the attempts of a call that are tried in every way; a run of batches has one more")
+	modelSeeds = flag.Uint64("model.seeds", 1000, "the number of random runs")
 	modelSeed  = flag.Uint64("model.seed", 0, "the only random run, unless it is 0")
 )
-
-// unlessRace is less under the race detector, which makes everything ten times slower.
-func unlessRace[T any](usual, underRace T) T {
-	info, _ := debug.ReadBuildInfo()
-	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		return underRace
-	}
-	return usual
-}
 
 // model is a server in memory, in the place of a transport. It knows what it has
 // deleted, for whom, and what it has told them. So it can judge what a call says.
