@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"text/template"
@@ -110,12 +112,23 @@ func (k kind) newProxy(t *testing.T, backend string, s settings) *proxy {
 	return p
 }
 
+// lastPort is the last one that a proxy was given. The ports are below those that the
+// kernel gives to others, and differ, so that no test takes another's server for its proxy.
+var lastPort atomic.Int32
+
+func init() { lastPort.Store(20_000 + rand.N[int32](5000)) }
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
+	}
+	t.Fatal("none of a thousand ports is free")
+	return ""
 }
 
 func (p *proxy) configure(t *testing.T, backend string, s settings) {
