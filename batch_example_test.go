@@ -72,6 +72,7 @@ func ExampleClient_DeleteConversationsInBatches_secondRun() {
 
 	for len(ids) > 0 {
 		result, err := client.DeleteConversationsInBatches(context.Background(), ids, memoryplugin.BatchOptions{Size: 2, Concurrency: 1})
+		// What is not listed in the second round may be deleted by the first one.
 		fmt.Println("deleted", result.Deleted, "not listed", result.NotListed)
 		left := append(result.NotDeleted, result.Unconfirmed...)
 		if err != nil && len(left) == len(ids) {

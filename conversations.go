@@ -29,7 +29,8 @@ type DeleteConversationsResult struct {
 	// never sent. The error says why. They are worth sending again.
 	NotDeleted []string `json:"notDeleted"`
 	// Unconfirmed may be deleted or not: no answer settles it. They are worth
-	// sending again; deleting twice does no harm.
+	// sending again; deleting twice does no harm. If another call has one as
+	// NotListed, this one may have deleted it.
 	Unconfirmed []string `json:"unconfirmed"`
 	// Count is the number of deletions as the server reports it, or the length
 	// of Deleted if it does not.

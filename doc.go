@@ -14,7 +14,8 @@
 //   - NotListed: the server answered and left it out. Most likely there is no
 //     such conversation.
 //   - NotDeleted: certainly not deleted by this call. Send it again.
-//   - Unconfirmed: it may be deleted or not. Verify it, or send it again.
+//   - Unconfirmed: it may be deleted or not. Verify it, or send it again. If it
+//     is NotListed then, this call may have deleted it.
 //
 // A nil error means that NotDeleted and Unconfirmed are empty. The result is
 // never nil. [Client.DeleteConversationsInBatches] makes the same promises for

@@ -29,7 +29,7 @@ type ConversationFilter struct {
 	// Title is a part of the title.
 	Title string
 	// DateFrom and DateTo are the first and the last day of creation, both
-	// included, such as "2026-01-31".
+	// included, such as "2026-01-31". The API does not say in which time zone.
 	DateFrom, DateTo string
 	// PinnedOnly leaves out conversations that are not pinned.
 	PinnedOnly bool

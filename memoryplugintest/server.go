@@ -329,7 +329,8 @@ func (s *Server) route(r *http.Request, body []byte) (ids []string, serve func()
 	}
 	switch mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); {
 	case r.Header.Get("Authorization") != "Bearer "+APIKey:
-		return nil, refused(http.StatusUnauthorized, "Invalid API key")
+		ids, _ := parseIDs(body) // Only a deletion has some.
+		return ids, refused(http.StatusUnauthorized, "Invalid API key")
 	case r.Method == http.MethodGet && len(body) > 0:
 		return nil, refused(http.StatusBadRequest, "Invalid body: want none")
 	case r.Method == http.MethodGet:

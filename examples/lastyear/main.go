@@ -34,7 +34,7 @@ func main() {
 	}
 	verified, err := client.VerifyDeleted(ctx, ids)
 	fmt.Println("gone:", len(verified.Gone), "still there:", verified.Present)
-	if err != nil {
-		log.Fatal(err)
+	if err != nil || len(verified.Present) > 0 {
+		log.Fatalln("not done:", err)
 	}
 }

@@ -94,6 +94,9 @@ func (a *api) create(w http.ResponseWriter, r *http.Request) (int, any, error) {
 
 // show reports what is known of an erasure.
 func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	if checkText("id", r.PathValue("id")) != nil {
+		return 0, nil, errNoErasure // PostgreSQL takes no such text.
+	}
 	e, err := a.store.find(r.Context(), r.PathValue("id"))
 	return http.StatusOK, e, err
 }

@@ -93,10 +93,12 @@ func TestUnknownErasureIsNotFound(t *testing.T) {
 	s := testSettings(t, "")
 	s.baseURL = "http://127.0.0.1:1"
 	url, _ := startService(t, s)
-	response, err := http.Get(url + "/erasures/none")
-	require.NoError(t, err)
-	defer response.Body.Close()
-	assert.Equal(t, http.StatusNotFound, response.StatusCode)
+	for _, id := range []string{"none", "%00", "%ff"} { // PostgreSQL takes no such text.
+		response, err := http.Get(url + "/erasures/" + id)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		assert.Equal(t, http.StatusNotFound, response.StatusCode, id)
+	}
 }
 
 func TestTokenIsAskedFor(t *testing.T) {

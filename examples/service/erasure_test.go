@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,4 +224,32 @@ func TestConcurrentRequestsWithOneKeyAreOneErasure(t *testing.T) {
 		waitFor(t, url+locations[0], done)
 		assert.Len(t, api.Requests(), 1)
 	})
+}
+
+// A run that is overtaken, as by a process that was suspended, shares its job with the newer one.
+func TestOvertakenRunDoesNotEndTheJobOfTheNewer(t *testing.T) {
+	api := memoryplugintest.NewServer(t)
+	api.AddConversations("conv-1")
+	s := testSettings(t, "")
+	s.baseURL = api.URL
+	var asked atomic.Int64
+	older, began, newer := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	s.vault = func(context.Context, string) (string, error) {
+		switch asked.Add(1) {
+		case 1:
+			<-older
+		case 2:
+			close(began)
+			<-newer
+			return "", errors.New("not yet")
+		}
+		return memoryplugintest.APIKey, nil
+	}
+	url, _ := startService(t, s)
+	location := ask(t, url, "conv-1")
+	<-began // It was rescued.
+	close(older)
+	assert.Never(t, func() bool { return asked.Load() > 2 }, time.Second, 100*time.Millisecond, "until River has what the older run returned")
+	close(newer)
+	assert.Equal(t, []string{"conv-1"}, waitFor(t, url+location, done).Conversations[deleted])
 }

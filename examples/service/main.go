@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -51,6 +52,10 @@ func main() {
 	flag.DurationVar(&s.keyWait, "key-wait", time.Minute, "how long to wait if a key is missing or refused")
 	demonstrate := flag.Bool("demo", false, "show one erasure against a server in memory")
 	flag.Parse()
+	if flag.NArg() > 0 || s.jobTimeout < time.Second {
+		fmt.Fprintln(os.Stderr, "service: it takes flags alone, and a -job-timeout of 1s or more; -help lists them")
+		os.Exit(2)
+	}
 	s.vault = keysIn(*keys)
 
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -93,7 +98,8 @@ func serve(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: (&api{s, store{db}, queue}).handler(), ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{Handler: (&api{s, store{db}, queue}).handler(), ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelError)}
 	// Not ctx: River would cancel what is on the wire when it ends.
 	if err := queue.Start(context.WithoutCancel(ctx)); err != nil {
 		return errors.Join(err, listener.Close())
@@ -116,8 +122,7 @@ func serve(ctx context.Context, s settings) error {
 // newQueue returns River's client, with a worker that uses the SDK.
 func newQueue(s settings, db *database, tracing *trace.TracerProvider, stop context.Context) (*river.Client[*sql.Tx], error) {
 	client, err := memoryplugin.NewClient("each-account-has-its-own",
-		memoryplugin.WithBaseURL(s.baseURL),
-		memoryplugin.WithUserAgent("erasure-service/1.0"),
+		memoryplugin.WithBaseURL(s.baseURL), memoryplugin.WithUserAgent("erasure-service/1.0"),
 		memoryplugin.WithHTTPClient(&http.Client{Transport: otelhttp.NewTransport(memoryplugin.NewTransport(), otelhttp.WithTracerProvider(tracing))}),
 		memoryplugin.WithMaxRetryAfter(0), // The queue waits, not the worker.
 		memoryplugin.WithLogger(s.log))
@@ -127,10 +132,7 @@ func newQueue(s settings, db *database, tracing *trace.TracerProvider, stop cont
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{settings: s, store: store{db}, client: client, stop: stop})
 	return river.NewClient(db.queue, &river.Config{
-		Logger:      s.log,
-		Queues:      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 8}},
-		Workers:     workers,
-		JobTimeout:  s.jobTimeout,
+		Logger: s.log, Workers: workers, JobTimeout: s.jobTimeout, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 8}},
 		MaxAttempts: 30_000, // With maxWait, more than half a year.
 		// Jobs of a process that died. One without a timeout is never rescued.
 		RescueStuckJobsAfter: s.jobTimeout + s.jobTimeout/5,
@@ -146,19 +148,32 @@ func newTracing(ctx context.Context) (*trace.TracerProvider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return trace.NewTracerProvider(trace.WithBatcher(exporter)), nil
+	return trace.NewTracerProvider(trace.WithBatcher(wordless{exporter})), nil
 }
+
+// wordless exports no words of an error: net/http quotes what a server sends, which may echo a key.
+type wordless struct{ trace.SpanExporter }
+
+func (w wordless) ExportSpans(ctx context.Context, spans []trace.ReadOnlySpan) error {
+	spans = slices.Clone(spans)
+	for i := range spans {
+		spans[i] = silentSpan{spans[i]}
+	}
+	return w.SpanExporter.ExportSpans(ctx, spans)
+}
+
+type silentSpan struct{ trace.ReadOnlySpan }
+
+func (s silentSpan) Status() trace.Status { return trace.Status{Code: s.ReadOnlySpan.Status().Code} }
+func (silentSpan) Events() []trace.Event  { return nil }
 
 // keysIn stands for your own vault. It reads the file each time, since keys are rotated.
 func keysIn(file string) func(context.Context, string) (string, error) {
 	return func(_ context.Context, account string) (string, error) {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return "", err
-		}
 		var keys map[string]string
-		if json.Unmarshal(content, &keys) != nil || keys[account] == "" { // An error might quote a key.
-			return "", errors.New("the keys file has none, or is not a JSON object of strings")
+		content, err := os.ReadFile(file)
+		if err != nil || json.Unmarshal(content, &keys) != nil || keys[account] == "" { // An error might quote a key.
+			return "", errors.New("the keys file has none, can't be read, or is not a JSON object of strings")
 		}
 		return keys[account], nil
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -51,21 +50,24 @@ func (w *worker) Work(ctx context.Context, job *river.Job[eraseArgs]) error {
 	// The other half is for what is on the wire by then, and to commit it.
 	stop, cancel := context.WithTimeout(w.stop, w.jobTimeout/2)
 	defer cancel()
-	err = w.erase(ctx, stop, r)
+	verifying, cancelVerifying := context.WithTimeout(w.stop, w.jobTimeout*9/10)
+	defer cancelVerifying()
+	err = w.erase(ctx, stop, verifying, r)
 	state, reason, next := w.next(err)
 	w.log.InfoContext(ctx, "run ended", "erasure", r.erasure, "run", r.number, "state", state, "reason", reason)
 	if err := r.end(ctx, state, reason); !errors.Is(err, errNotOwned) {
 		return cmp.Or(err, next)
 	}
-	return nil // The newer run does the rest.
+	return river.JobSnooze(w.jobTimeout) // The newer run does the rest. It has the same job, which nil would end.
 }
 
 // erase sends what is open, then verifies what is still in doubt.
-func (w *worker) erase(ctx, stop context.Context, r *run) error {
+func (w *worker) erase(ctx, stop, verifying context.Context, r *run) error {
 	key, keyErr := w.vault(ctx, r.account)
 	client, err := w.client.WithAPIKey(key)
 	if err := cmp.Or(keyErr, err); err != nil {
-		return fmt.Errorf("%w: %w", errNoKey, err)
+		w.log.WarnContext(ctx, "no usable key", "account", r.account, "error", err) // Not for the caller to know.
+		return errNoKey
 	}
 	before, err := w.store.find(ctx, r.erasure)
 	if err != nil {
@@ -80,8 +82,8 @@ func (w *worker) erase(ctx, stop context.Context, r *run) error {
 	if err != nil || len(after.Conversations[unconfirmed]) == 0 {
 		return err
 	}
-	result, err := client.VerifyDeleted(stop, after.Conversations[unconfirmed]) // It only reads, so it may be cut off.
-	if stop.Err() != nil {
+	result, err := client.VerifyDeleted(verifying, after.Conversations[unconfirmed]) // It only reads, so it may be cut off.
+	if w.stop.Err() != nil {
 		err = memoryplugin.ErrStopped
 	}
 	return cmp.Or(r.settleVerified(ctx, result), err)
@@ -115,8 +117,8 @@ func (w *worker) next(err error) (state, reason string, next error) {
 	switch {
 	case err == nil:
 		return done, "", nil
-	case errors.Is(err, memoryplugin.ErrStopped):
-		return queued, "", river.JobSnooze(0)
+	case w.stop.Err() != nil, errors.Is(err, memoryplugin.ErrStopped) && reply == nil && !errors.Is(err, memoryplugin.ErrUnconfirmed):
+		return queued, "", river.JobSnooze(0) // Nothing failed: there was no time left.
 	case errors.Is(err, errNoKey), errors.Is(err, memoryplugin.ErrUnauthorized):
 		return waiting, err.Error(), river.JobSnooze(w.keyWait) // Keys are rotated.
 	case reply != nil && reply.RetryAfter > 0:
