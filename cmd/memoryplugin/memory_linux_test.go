@@ -43,6 +43,8 @@ func TestSelectingAmongAHundredThousandTakesLittleMemory(t *testing.T) {
 	srv := crowded(t, 100_000)
 	for _, args := range [][]string{
 		{"delete", "--before", "2025-01-01", "--dry-run"},
+		{"list"},
+		{"list", "--output", "ids"},
 		{"list", "--output", "json"},
 	} {
 		p := command(t, srv.URL, args...)
