@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -179,27 +181,42 @@ func TestShutdownAwaitsWhatIsOnTheWire(t *testing.T) {
 		ids := numbered("conv", 2*chunkSize)
 		api := memoryplugintest.NewServer(t)
 		api.AddConversations(ids...)
-		arrived := make(chan struct{}, 100)
+		const onTheWire = 4
+		arrived, answer := make(chan struct{}, 100), make(chan struct{})
 		front := httptest.NewServer(proxy(api, func(m moment) bool {
 			if m == afterApplying {
 				arrived <- struct{}{}
-				time.Sleep(300 * time.Millisecond)
+				<-answer
 			}
 			return true
 		}))
 		t.Cleanup(front.Close)
 		s.baseURL, s.jobTimeout = front.URL, time.Minute
+		s.log = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+			if strings.Contains(string(line), "shutting down") {
+				close(answer)
+			}
+			return len(line), nil
+		}), nil))
 		url, stop := startService(t, s)
 		location := ask(t, url, ids...)
-		<-arrived
+		for range onTheWire {
+			<-arrived
+		}
 		stop()
+		assert.Equal(t, onTheWire, len(api.Requests()), "more was sent")
 
+		s.log = slog.New(slog.DiscardHandler)
 		url, _ = startService(t, s)
 		e := waitFor(t, url+location, done)
 		assert.Len(t, e.Conversations[deleted], len(ids), "a request was cut off")
 		assert.Len(t, api.Requests(), len(ids)/100)
 	})
 }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(line []byte) (int, error) { return f(line) }
 
 func TestConcurrentRequestsWithOneKeyAreOneErasure(t *testing.T) {
 	onEngines(t, func(t *testing.T, s settings) {

@@ -113,6 +113,7 @@ func serve(ctx context.Context, s settings) error {
 	case err = <-failed:
 	}
 	stopRuns() // The SDK's Stop comes first: then River's waits only for what is on the wire.
+	s.log.Info("shutting down")
 	// A request of the SDK takes 60 s at most.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 70*time.Second)
 	defer cancel()
