@@ -21,7 +21,7 @@ func assertRefused(t *testing.T, err error) {
 // requireObject checks that body is what encoding/json takes for an object.
 func requireObject(t *testing.T, body []byte) {
 	t.Helper()
-	var object map[string]any
+	var object map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(body, &object))
 	require.NotNil(t, object)
 	require.True(t, utf8.Valid(body))
@@ -89,7 +89,7 @@ func FuzzDecodeTranscript(f *testing.F) {
 	for _, body := range []string{
 		`{"id":"a","title":"t","messages":[{"message_index":0,"sender":"human","text":"Hi","timestamp":"2026-01-31T08:00:00Z"}],"total":1,"platformConversationId":"p","sourceId":"s","tokenCount":3}`,
 		`{"id":"a"}`, `{"id":"b"}`, `{"id":null}`, `{"id":"a","messages":null}`, `{"id":"a","messages":[null,{}]}`, `{"id":"a","messages":{}}`,
-		`{"id":"a","messages":[{"timestamp":"1970-01-01T00:00:00Z"},{"timestamp":"now"}]}`, `{"id":"a","total":1e99}`, `{"id":"b","ID":"a"}`,
+		`{"id":"a","messages":[{"timestamp":"1970-01-01T00:00:00Z"},{"timestamp":"now"}]}`, `{"id":"a","total":1e99}`, `{"id":"a","other":1e999}`, `{"id":"b","ID":"a"}`,
 	} {
 		f.Add([]byte(body), "a")
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/riverqueue/river"
 )
 
-const maxBody, maxIDs, maxText = 2 << 20, 10_000, 512 // maxText is for an id, an account, an Idempotency-Key
+const maxBody, maxIDs, maxText = 2 << 20, 10_000, 512 // maxText is for an id, an account, a key
 
 // problem is an error that the caller is told. Field is a header, or a JSON Pointer into the body.
 type problem struct {
@@ -31,11 +31,9 @@ var (
 	errNoErasure = &problem{http.StatusNotFound, "there is no such erasure", "id"}
 	errKeyReused = &problem{http.StatusUnprocessableEntity, "belongs to another account or other ids", "Idempotency-Key"}
 	errToken     = &problem{http.StatusUnauthorized, "must be the service's token: Bearer TOKEN", "Authorization"}
-	errMediaType = &problem{http.StatusUnsupportedMediaType, "must be application/json", "Content-Type"}
-	errInternal  = &problem{http.StatusInternalServerError, "internal error: try again later", ""}
+	errHost      = &problem{http.StatusForbidden, "must be a loopback address, since the service has no token", "Host"}
 )
 
-// api is the HTTP side of the service.
 type api struct {
 	settings
 	store store
@@ -46,6 +44,9 @@ func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /erasures", a.answer(a.create))
 	mux.HandleFunc("GET /erasures/{id}", a.answer(a.show))
+	mux.HandleFunc("/", a.answer(func(http.ResponseWriter, *http.Request) (int, any, error) {
+		return 0, nil, &problem{http.StatusNotFound, "there is nothing but POST /erasures and GET /erasures/{id}", ""}
+	}))
 	return mux
 }
 
@@ -54,9 +55,11 @@ func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (int, any, 
 	// Hashes are compared, since that takes the same time whatever the token's length.
 	want := sha256.Sum256([]byte("Bearer " + a.token))
 	return func(w http.ResponseWriter, r *http.Request) {
-		status, body, err := 0, any(nil), error(errToken)
 		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-		if a.token == "" || subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
+		status, body, err := 0, any(nil), error(errToken)
+		if a.token == "" && !isLoopback(r.Host) {
+			err = errHost // A web site can give its own name this address.
+		} else if a.token == "" || subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
 			status, body, err = handle(w, r)
 		}
 		if err != nil {
@@ -64,8 +67,8 @@ func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (int, any, 
 			if errors.Is(err, sql.ErrNoRows) {
 				told = errNoErasure
 			} else if !ok {
+				told = &problem{http.StatusInternalServerError, "internal error: try again later", ""}
 				a.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-				told = errInternal
 			}
 			status, body = told.status, told
 		}
@@ -75,14 +78,13 @@ func (a *api) answer(handle func(http.ResponseWriter, *http.Request) (int, any, 
 	}
 }
 
-// create stores an erasure and queues its work.
 func (a *api) create(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	request, err := readRequest(w, r)
 	if err != nil {
 		return 0, nil, err
 	}
 	id, err := a.store.create(r.Context(), request, func(tx *sql.Tx, id string) error {
-		_, err := a.queue.InsertTx(r.Context(), tx, eraseArgs{Erasure: id}, nil)
+		_, err := a.queue.InsertTx(r.Context(), tx, eraseArgs{Erasure: id}, &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true}})
 		return err
 	})
 	if err != nil {
@@ -92,7 +94,6 @@ func (a *api) create(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	return http.StatusAccepted, map[string]string{"id": id}, nil
 }
 
-// show reports what is known of an erasure.
 func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	if checkText("id", r.PathValue("id")) != nil {
 		return 0, nil, errNoErasure // PostgreSQL takes no such text.
@@ -105,7 +106,7 @@ func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 type erasureRequest struct {
 	Account         string   `json:"account"`
 	ConversationIDs []string `json:"conversationIds"`
-	key             string
+	key             sql.NullString
 }
 
 // readRequest reads ids to the letter. encoding/json would turn invalid UTF-8 and half
@@ -113,28 +114,35 @@ type erasureRequest struct {
 func readRequest(w http.ResponseWriter, r *http.Request) (*erasureRequest, error) {
 	// A browser lets no other site send this type.
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != "application/json" {
-		return nil, errMediaType
+		return nil, &problem{http.StatusUnsupportedMediaType, "must be application/json", "Content-Type"}
 	}
-	request := &erasureRequest{key: r.Header.Get("Idempotency-Key")}
-	err := json.UnmarshalRead(http.MaxBytesReader(w, r.Body, maxBody), request, json.RejectUnknownMembers(true))
-	if err == nil {
-		return request, request.check()
+	keys := r.Header.Values("Idempotency-Key") // To HTTP, two are one, joined.
+	request := &erasureRequest{key: sql.NullString{String: strings.Join(keys, ", "), Valid: keys != nil}}
+	if err := json.UnmarshalRead(http.MaxBytesReader(w, r.Body, maxBody), request, json.RejectUnknownMembers(true)); err != nil {
+		return nil, unreadable(err)
 	}
-	told := &problem{status: http.StatusBadRequest, Reason: err.Error()}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		told.status = http.StatusRequestEntityTooLarge
-	} else if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		told.Field = string(syntax.JSONPointer)
+	return request, request.check()
+}
+
+// unreadable says what keeps a body from being read, and where.
+func unreadable(err error) *problem {
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", large.Limit), ""}
+	}
+	told := &problem{status: http.StatusBadRequest, Reason: "the body can't be read"}
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		told.Reason, told.Field = fmt.Sprintf("invalid JSON at byte %d: %v", syntax.ByteOffset, syntax.Err), string(syntax.JSONPointer)
 	} else if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
-		told.Field = string(semantic.JSONPointer)
+		told.Reason, told.Field = "the member is unknown, or its value has the wrong type", string(semantic.JSONPointer)
 	}
-	return nil, told
+	told.Field = told.Field[:min(len(told.Field), maxText)]
+	return told
 }
 
 func (r *erasureRequest) check() error {
 	wrong := checkText("/account", r.Account)
-	if wrong == nil && r.key != "" {
-		wrong = checkText("Idempotency-Key", r.key)
+	if wrong == nil && r.key.Valid {
+		wrong = checkText("Idempotency-Key", r.key.String)
 	}
 	if n := len(r.ConversationIDs); wrong == nil && (n == 0 || n > maxIDs) {
 		wrong = &problem{http.StatusUnprocessableEntity, fmt.Sprintf("must have 1 to %d ids", maxIDs), "/conversationIds"}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	stdjson "encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -29,6 +30,7 @@ func TestBadRequestIsRefusedAndTheFieldNamed(t *testing.T) {
 		"another type":         {body: `{"account":"alice","conversationIds":["a",7]}`, status: 400, field: "/conversationIds/1"},
 		"null id":              {body: `{"account":"alice","conversationIds":["a",null]}`, status: 422, field: "/conversationIds/1"},
 		"unknown member":       {body: `{"account":"alice","ids":["a"]}`, status: 400, field: "/ids"},
+		"long unknown member":  {body: `{"` + long + `x":1}`, status: 400, field: "/" + long[:maxText-1]},
 		"member twice":         {body: `{"account":"alice","account":"bob","conversationIds":["a"]}`, status: 400, field: "/account"},
 		"other case":           {body: `{"Account":"alice","conversationIds":["a"]}`, status: 400, field: "/Account"},
 		"more after the end":   {body: erasureBody("alice", "a") + "{}", status: 400},
@@ -42,6 +44,7 @@ func TestBadRequestIsRefusedAndTheFieldNamed(t *testing.T) {
 		"id with U+0000":       {body: erasureBody("alice", "a", "b\x00"), status: 422, field: "/conversationIds/1"},
 		"long id":              {body: erasureBody("alice", "a", long), status: 422, field: "/conversationIds/1"},
 		"long key":             {key: long, body: erasureBody("alice", "a"), status: 422, field: "Idempotency-Key"},
+		"blank key":            {key: " ", body: erasureBody("alice", "a"), status: 422, field: "Idempotency-Key"},
 		"key of invalid UTF-8": {key: "\xff", body: erasureBody("alice", "a"), status: 422, field: "Idempotency-Key"},
 		"not JSON":             {contentType: "text/plain", body: erasureBody("alice", "a"), status: 415, field: "Content-Type"},
 		"large body":           {body: erasureBody("alice", strings.Repeat("x", maxBody)), status: 413},
@@ -50,10 +53,13 @@ func TestBadRequestIsRefusedAndTheFieldNamed(t *testing.T) {
 			if test.contentType == "" {
 				test.contentType = "application/json; charset=utf-8"
 			}
+
 			r, err := post(url, test.key, test.body, "Content-Type", test.contentType)
+
 			require.NoError(t, err)
 			assert.Equal(t, test.status, r.status, r.body)
 			assert.Equal(t, test.field, r.field(t), r.body)
+			assert.NotRegexp(t, "json(text)?:|Go ", r.body)
 			assert.Empty(t, r.location)
 		})
 	}
@@ -89,15 +95,47 @@ func TestIdempotencyKeyNamesOneErasure(t *testing.T) {
 	})
 }
 
-func TestUnknownErasureIsNotFound(t *testing.T) {
+func TestWhatIsNotThereIsNotFound(t *testing.T) {
+	onEngines(t, func(t *testing.T, s settings) {
+		url, _ := startService(t, s)
+		for path, field := range map[string]string{
+			"/erasures/none": "id", "/erasures/%00": "id", "/erasures/%ff": "id",
+			"/erasures": "", "/": "", "/erasures/a/b": "",
+		} {
+			request, err := http.NewRequest(http.MethodGet, url+path, nil)
+			require.NoError(t, err)
+
+			r, err := do(request)
+
+			require.NoError(t, err)
+			assert.Equal(t, http.StatusNotFound, r.status, path)
+			assert.Equal(t, field, r.field(t), path)
+		}
+	})
+}
+
+// A web site can give its own name the address 127.0.0.1, and its scripts then talk to the service.
+func TestWithoutTokenNoOtherNameIsAnsweredTo(t *testing.T) {
 	s := testSettings(t, "")
-	s.baseURL = "http://127.0.0.1:1"
 	url, _ := startService(t, s)
-	for _, id := range []string{"none", "%00", "%ff"} { // PostgreSQL takes no such text.
-		response, err := http.Get(url + "/erasures/" + id)
+	for host, ok := range map[string]bool{
+		"127.0.0.1": true, "127.0.0.1:8080": true, "localhost": true, "localhost:8080": true, "[::1]:8080": true,
+		"example.com": false, "example.com:8080": false, "127.0.0.1.example.com": false, "localhost.example.com:80": false,
+	} {
+		request, err := http.NewRequest(http.MethodPost, url+"/erasures", strings.NewReader(erasureBody("alice", "conv-1")))
 		require.NoError(t, err)
-		defer response.Body.Close()
-		assert.Equal(t, http.StatusNotFound, response.StatusCode, id)
+		request.Host = host
+		request.Header.Set("Content-Type", "application/json")
+
+		r, err := do(request)
+
+		require.NoError(t, err)
+		if ok {
+			assert.Equal(t, http.StatusAccepted, r.status, host)
+			continue
+		}
+		assert.Equal(t, http.StatusForbidden, r.status, host)
+		assert.Equal(t, "Host", r.field(t), host)
 	}
 }
 
@@ -135,7 +173,8 @@ func TestWithoutTokenOnlyLoopbackIsListenedOn(t *testing.T) {
 	}
 }
 
-// FuzzReadRequest looks for a body that is read as other ids than it has.
+// FuzzReadRequest looks for a body that is read as other ids than it has, or than
+// another reader of JSON finds in it.
 func FuzzReadRequest(f *testing.F) {
 	f.Add([]byte(erasureBody("alice", "conv-1", "Ünï", "\u2028")))
 	f.Add([]byte("{\"account\":\"a\",\"conversationIds\":[\"\xff\"]}"))
@@ -149,6 +188,11 @@ func FuzzReadRequest(f *testing.F) {
 			require.IsType(t, (*problem)(nil), err, "every refusal is one that the caller is told")
 			return
 		}
+		var other erasureRequest
+		require.NoError(t, stdjson.Unmarshal(body, &other))
+		other.key = request.key
+		require.Equal(t, &other, request)
+		require.NotEmpty(t, request.ConversationIDs)
 		require.True(t, utf8.Valid(body))
 		for _, id := range append(request.ConversationIDs, request.Account) {
 			if strings.ContainsRune(id, utf8.RuneError) {

@@ -19,7 +19,7 @@ import (
 //go:embed schema.sql
 var schema string
 
-// database is shared with the queue, so that an erasure and its job are committed together.
+// database is shared with the queue: an erasure and its job are committed together.
 type database struct {
 	*sql.DB
 	queue  riverdriver.Driver[*sql.Tx]
@@ -30,9 +30,20 @@ type database struct {
 // openDatabase opens PostgreSQL if there is a URL, or else a file of SQLite.
 func openDatabase(ctx context.Context, postgresURL, file string) (*database, error) {
 	if postgresURL == "" {
-		return openSQLite(file)
+		name := (&url.URL{Path: filepath.ToSlash(file)}).EscapedPath() // It may have what a URL gives a meaning.
+		db, err := sql.Open("sqlite", "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_txlock=immediate")
+		if err != nil {
+			return nil, err
+		}
+		db.SetMaxOpenConns(1) // SQLite has one writer; others would only wait for it.
+		return &database{db, riversqlite.New(db), func() { _ = db.Close() }, "json_each($2)"}, nil
 	}
-	pool, err := pgxpool.New(ctx, postgresURL)
+	config, err := pgxpool.ParseConfig(postgresURL)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = max(config.MaxConns, 4) // The queue's listener keeps one, and so does a migration's lock.
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -41,30 +52,18 @@ func openDatabase(ctx context.Context, postgresURL, file string) (*database, err
 	return &database{db, queue, func() { _ = db.Close(); pool.Close() }, "json_array_elements_text($2::json)"}, nil
 }
 
-func openSQLite(file string) (*database, error) {
-	// Escaped, since a name may have what a URL gives a meaning.
-	name := (&url.URL{Path: filepath.ToSlash(file)}).EscapedPath()
-	db, err := sql.Open("sqlite", "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_txlock=immediate")
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1) // SQLite has one writer; others would only wait for it.
-	return &database{db, riversqlite.New(db), func() { _ = db.Close() }, "json_each($2)"}, nil
-}
-
 // migrate creates the tables that are missing.
 func (db *database) migrate(ctx context.Context) error {
 	if db.queue.DatabaseName() == riverdriver.DatabaseNamePostgres {
 		// Two instances that start together would create the same tables.
-		conn, err := db.Conn(ctx)
+		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = conn.Close() }()
-		if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock(7205931846)"); err != nil {
+		defer func() { _ = tx.Rollback() }()
+		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(7205931846)"); err != nil {
 			return err
 		}
-		defer func() { _, _ = conn.ExecContext(ctx, "SELECT pg_advisory_unlock(7205931846)") }()
 	}
 	migrator, err := rivermigrate.New(db.queue, nil)
 	if err != nil {

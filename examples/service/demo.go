@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,6 @@ func demo(ctx context.Context, s settings) error {
 	return errors.Join(shown, err)
 }
 
-// showErasure asks for an erasure, and prints what became of it.
 func showErasure(ctx context.Context, url string) error {
 	const body = `{"account": "alice", "conversationIds": ["conv-1", "conv-2", "conv-9"]}`
 	response, err := http.Post(url+"/erasures", "application/json", strings.NewReader(body))
@@ -43,17 +43,14 @@ func showErasure(ctx context.Context, url string) error {
 	_ = response.Body.Close()
 	location := response.Header.Get("Location")
 	fmt.Printf("POST /erasures %s\n%s, Location: %s\n", body, response.Status, location)
-	for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		response, err := http.Get(url + location)
-		if err != nil {
-			return err
-		}
-		reply, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err != nil || strings.Contains(string(reply), `"state":"done"`) {
-			fmt.Printf("GET %s\n%s\n", location, reply)
-			return err
+	var reply []byte
+	for err == nil && ctx.Err() == nil && !strings.Contains(string(reply), `"state":"done"`) {
+		time.Sleep(10 * time.Millisecond)
+		if response, err = http.Get(url + location); err == nil {
+			reply, err = io.ReadAll(response.Body)
+			_ = response.Body.Close()
 		}
 	}
-	return ctx.Err()
+	fmt.Printf("GET %s\n%s\n", location, reply)
+	return cmp.Or(err, ctx.Err())
 }

@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -156,13 +159,138 @@ func TestOutageIsWaitedOut(t *testing.T) {
 	url, _ := startService(t, s)
 	location := ask(t, url, "conv-1")
 	assert.Contains(t, waitFor(t, url+location, waiting).Reason, "503")
+	assert.Zero(t, failuresInTheQueue(t, s), "they add up in a long outage")
+
 	api.FailFunc(nil)
+
 	assert.Equal(t, []string{"conv-1"}, waitFor(t, url+location, done).Conversations[deleted])
+}
+
+// failuresInTheQueue counts the errors that River keeps in the rows of jobs.
+func failuresInTheQueue(t *testing.T, s settings) (n int) {
+	t.Helper()
+	db, err := openDatabase(t.Context(), s.databaseURL, s.sqlite)
+	require.NoError(t, err)
+	defer db.close()
+	row := db.QueryRowContext(t.Context(), "SELECT COALESCE(SUM(json_array_length(errors)), 0) FROM river_job")
+	require.NoError(t, row.Scan(&n))
+	return n
+}
+
+func TestWaitAfterARun(t *testing.T) {
+	reply := func(status int, after time.Duration) error {
+		return &memoryplugin.ErrorResponse{StatusCode: status, RetryAfter: after}
+	}
+	w := &worker{settings: settings{keyWait: time.Minute}, stop: t.Context()}
+	for name, test := range map[string]struct {
+		err   error
+		run   int64
+		state string
+		wait  time.Duration
+	}{
+		"nothing failed":            {nil, 7, done, 0},
+		"no time left":              {memoryplugin.ErrStopped, 7, queued, 0},
+		"failed, then no time left": {errors.Join(reply(503, 0), memoryplugin.ErrStopped), 1, waiting, time.Second},
+		"no key":                    {errNoKey, 7, waiting, time.Minute},
+		"key refused":               {reply(401, 0), 7, waiting, time.Minute},
+		"Retry-After":               {reply(429, 5*time.Second), 7, waiting, 5 * time.Second},
+		"long Retry-After":          {reply(429, 24*time.Hour), 7, waiting, time.Hour},
+		"first failure":             {reply(503, 0), 1, waiting, time.Second},
+		"fourth failure":            {reply(503, 0), 4, waiting, 8 * time.Second},
+		"many failures":             {reply(503, 0), 1_000_000, waiting, 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state, reason, wait := w.next(test.err, test.run)
+
+			assert.Equal(t, test.state, state)
+			assert.Equal(t, test.state == waiting, reason != "")
+			assert.Equal(t, test.wait, wait)
+		})
+	}
+}
+
+func TestJobThatRiverRetriesWaitsTenMinutesAtMost(t *testing.T) {
+	for attempt, wait := range map[int]time.Duration{1: time.Second, 4: 8 * time.Second, 30_000: 10 * time.Minute} {
+		next := (&worker{}).NextRetry(&river.Job[eraseArgs]{JobRow: &rivertype.JobRow{Attempt: attempt}})
+
+		assert.WithinDuration(t, time.Now().Add(wait), next, time.Second/2)
+	}
+}
+
+func TestJobIsTriedForHalfAYear(t *testing.T) {
+	onEngines(t, func(t *testing.T, s settings) {
+		url, _ := startService(t, s)
+		ask(t, url, "conv-1")
+		db, err := openDatabase(t.Context(), s.databaseURL, s.sqlite)
+		require.NoError(t, err)
+		defer db.close()
+		var attempts int
+
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT max_attempts FROM river_job").Scan(&attempts))
+
+		assert.Greater(t, time.Duration(attempts)*backoff(1000), 180*24*time.Hour)
+	})
+}
+
+func TestRefusedIDKeepsNoOthersBack(t *testing.T) {
+	onEngines(t, func(t *testing.T, s settings) {
+		ids := numbered("conv", 250)
+		const bad = "conv-0123"
+		api := memoryplugintest.NewServer(t)
+		api.AddConversations(ids...)
+		api.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
+			if slices.Contains(r.IDs, bad) {
+				return memoryplugintest.Fault{Status: http.StatusBadRequest, Body: `{"error":"conv-0123 is locked"}`}
+			}
+			return memoryplugintest.Fault{}
+		})
+		s.baseURL = api.URL
+		url, _ := startService(t, s)
+		location := ask(t, url, ids...)
+
+		require.Eventually(t, func() bool {
+			e := get(t, url+location)
+			return len(e.Conversations[deleted]) == len(ids)-1 && e.State == waiting
+		}, patience, 20*time.Millisecond)
+
+		e := get(t, url+location)
+		assert.Equal(t, []string{bad}, e.Conversations[pending])
+		assert.Contains(t, e.Reason, "is locked")
+	})
+}
+
+func TestErasureWhoseJobIsLostIsWokenByTheSameRequest(t *testing.T) {
+	onEngines(t, func(t *testing.T, s settings) {
+		api := memoryplugintest.NewServer(t)
+		api.AddConversations("conv-1")
+		s.baseURL = api.URL
+		writeKeys(t, s, "nobody") // So that it waits.
+		url, _ := startService(t, s)
+		first, err := post(url, "key", erasureBody("alice", "conv-1"))
+		require.NoError(t, err)
+		waitFor(t, url+first.location, waiting)
+		db, err := openDatabase(t.Context(), s.databaseURL, s.sqlite)
+		require.NoError(t, err)
+		defer db.close()
+		require.Eventually(t, func() bool {
+			result, err := db.ExecContext(t.Context(), "DELETE FROM river_job WHERE state <> 'running'")
+			require.NoError(t, err)
+			removed, err := result.RowsAffected()
+			return err == nil && removed == 1
+		}, patience, 10*time.Millisecond)
+		writeKeys(t, s, "alice")
+
+		again, err := post(url, "key", erasureBody("alice", "conv-1"))
+
+		require.NoError(t, err)
+		assert.Equal(t, first, again)
+		assert.Equal(t, []string{"conv-1"}, waitFor(t, url+first.location, done).Conversations[deleted])
+	})
 }
 
 // It takes more than one job's time, so it is done in several runs.
 func TestLongErasureTakesSeveralRuns(t *testing.T) {
-	ids := numbered("conv", 5*chunkSize)
+	ids := numbered("conv", 2000)
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations(ids...)
 	api.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
@@ -173,12 +301,20 @@ func TestLongErasureTakesSeveralRuns(t *testing.T) {
 	url, _ := startService(t, s)
 	e := waitFor(t, url+ask(t, url, ids...), done)
 	assert.Len(t, e.Conversations[deleted], len(ids), "nothing was cut off by the job's timeout")
-	assert.Len(t, api.Requests(), len(ids)/100)
+	assert.Equal(t, len(ids), sent(api), "nothing was sent twice")
+}
+
+// sent counts the ids of all requests.
+func sent(api *memoryplugintest.Server) (n int) {
+	for _, r := range api.Requests() {
+		n += len(r.IDs)
+	}
+	return n
 }
 
 func TestShutdownAwaitsWhatIsOnTheWire(t *testing.T) {
 	onEngines(t, func(t *testing.T, s settings) {
-		ids := numbered("conv", 2*chunkSize)
+		ids := numbered("conv", 800)
 		api := memoryplugintest.NewServer(t)
 		api.AddConversations(ids...)
 		const onTheWire = 4
@@ -210,7 +346,7 @@ func TestShutdownAwaitsWhatIsOnTheWire(t *testing.T) {
 		url, _ = startService(t, s)
 		e := waitFor(t, url+location, done)
 		assert.Len(t, e.Conversations[deleted], len(ids), "a request was cut off")
-		assert.Len(t, api.Requests(), len(ids)/100)
+		assert.Equal(t, len(ids), sent(api), "nothing was sent twice")
 	})
 }
 

@@ -50,6 +50,7 @@ func testSettings(t *testing.T, databaseURL string) settings {
 	dir := t.TempDir()
 	s := settings{
 		addr:        "127.0.0.1:0",
+		baseURL:     "http://127.0.0.1:1", // Nobody listens there.
 		databaseURL: databaseURL,
 		sqlite:      filepath.Join(dir, "erasures #%.db"),
 		vault:       keysIn(keysFile(dir)),

@@ -3,14 +3,19 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,47 +41,65 @@ var binary = sync.OnceValues(func() (path string, err error) {
 
 // process is the service in a process of its own.
 type process struct {
-	url  string
-	cmd  *exec.Cmd
-	runs chan struct{} // closed once a run has ended
-	done chan struct{} // closed once it has ended itself
+	url    string
+	cmd    *exec.Cmd
+	stdout strings.Builder // whole once it is done
+	logged map[string]chan string
+	done   chan struct{} // closed once it has ended
 }
 
-func startProcess(t *testing.T, s settings) *process {
+// What a process logs, and the tests wait for.
+const listening, runEnded, shuttingDown = "msg=listening url=", `msg="run ended"`, `msg="shutting down"`
+
+func startProcess(t *testing.T, s settings, env ...string) *process {
+	t.Helper()
+	p := launch(t, s, env...)
+	p.awaitURL(t)
+	return p
+}
+
+func launch(t *testing.T, s settings, env ...string) *process {
 	t.Helper()
 	path, err := binary()
 	require.NoError(t, err)
-	p := &process{runs: make(chan struct{}), done: make(chan struct{})}
-	p.cmd = exec.Command(path, "-addr", s.addr, "-sqlite", s.sqlite, "-keys", keysFile(filepath.Dir(s.sqlite)),
-		"-job-timeout", s.jobTimeout.String(), "-key-wait", s.keyWait.String())
-	p.cmd.Env = []string{"DATABASE_URL=" + s.databaseURL, "MEMORYPLUGIN_BASE_URL=" + s.baseURL}
+	p := &process{done: make(chan struct{}), logged: map[string]chan string{}}
+	for _, message := range []string{listening, runEnded, shuttingDown} {
+		p.logged[message] = make(chan string, 1)
+	}
+	p.cmd = exec.Command(path, "-addr", s.addr, "-sqlite", s.sqlite, "-keys", keysFile(filepath.Dir(s.sqlite)), "-job-timeout", s.jobTimeout.String())
+	p.cmd.Env = append(env, "DATABASE_URL="+s.databaseURL, "MEMORYPLUGIN_BASE_URL="+s.baseURL)
+	p.cmd.Stdout = &p.stdout
 	stderr, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
-	urls := make(chan string, 1)
-	var output strings.Builder
-	go func() {
-		defer close(p.done)
-		ran := sync.OnceFunc(func() { close(p.runs) })
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			line := lines.Text()
-			output.WriteString(line + "\n")
-			if _, url, ok := strings.Cut(line, "msg=listening url="); ok {
-				urls <- url
-			}
-			if strings.Contains(line, `msg="run ended"`) {
-				ran()
+	go p.read(stderr)
+	t.Cleanup(p.kill)
+	return p
+}
+
+// read passes on the first line of each message.
+func (p *process) read(stderr io.Reader) {
+	defer close(p.done)
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		for message, logged := range p.logged {
+			if _, rest, ok := strings.Cut(lines.Text(), message); ok {
+				select {
+				case logged <- rest:
+				default:
+				}
 			}
 		}
-		_ = p.cmd.Wait()
-	}()
-	t.Cleanup(p.kill)
-	select {
-	case p.url = <-urls:
-	case <-p.done:
-		require.Fail(t, "the service did not start", output.String())
 	}
-	return p
+	_ = p.cmd.Wait()
+}
+
+func (p *process) awaitURL(t *testing.T) {
+	t.Helper()
+	select {
+	case p.url = <-p.logged[listening]:
+	case <-p.done:
+		require.Fail(t, "the service did not start", p.cmd.ProcessState)
+	}
 }
 
 // kill ends the process without a warning.
@@ -149,16 +172,99 @@ func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
 		api := memoryplugintest.NewServer(t)
 		asked, had := manyErasures(api)
 		api.FailFunc(slowAndUnreliable)
-		s.baseURL = api.URL
+		var inFlight, hits atomic.Int64
+		pass := proxy(api, func(moment) bool { return true })
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inFlight.Add(1)
+			defer inFlight.Add(-1)
+			pass(w, r)
+		}))
+		t.Cleanup(front.Close)
+		s.baseURL = front.URL
 		service := &restartable{p: startProcess(t, s)}
 		locations := askPersistently(t, service.url, asked)
+
 		for range kills {
 			time.Sleep(50*time.Millisecond + rand.N(350*time.Millisecond)) // Any moment will do.
+			hits.Add(min(1, inFlight.Load()))
 			service.p.kill()
 			service.set(startProcess(t, s))
 		}
+
 		requireAllTrue(t, service.url(), <-locations, asked, had, api)
+		assert.Positive(t, hits.Load(), "no kill met a request")
+		t.Log("kills that met a request:", hits.Load())
 	})
+}
+
+func TestSIGTERMAwaitsWhatIsOnTheWire(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no SIGTERM")
+	}
+	t.Parallel()
+	s := testSettings(t, "")
+	api := memoryplugintest.NewServer(t)
+	api.AddConversations("conv-1")
+	applied, answer := make(chan struct{}), make(chan struct{})
+	front := httptest.NewServer(proxy(api, func(m moment) bool {
+		if m == afterApplying {
+			close(applied)
+			<-answer
+		}
+		return true
+	}))
+	t.Cleanup(front.Close)
+	s.baseURL, s.jobTimeout = front.URL, time.Minute
+	p := startProcess(t, s)
+	location := ask(t, p.url, "conv-1")
+	<-applied
+
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.logged[shuttingDown]
+	close(answer)
+	<-p.done
+
+	assert.Zero(t, p.cmd.ProcessState.ExitCode())
+	p = startProcess(t, s)
+	assert.Equal(t, []string{"conv-1"}, waitFor(t, p.url+location, done).Conversations[deleted])
+	assert.Len(t, api.Requests(), 1)
+}
+
+func TestMissingKeyIsLookedForAgainAfterAMinute(t *testing.T) {
+	t.Parallel()
+	s := testSettings(t, "")
+	p := startProcess(t, s)
+
+	_, err := post(p.url, "", erasureBody("bob", "conv-1"))
+
+	require.NoError(t, err)
+	assert.Contains(t, <-p.logged[runEnded], "wait=1m0s")
+}
+
+// net/http quotes a reply that is none in its error, which otelhttp puts into the span.
+func TestTracesHaveNoWordsOfTheServer(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
+			_, _ = http.ReadRequest(bufio.NewReader(conn))
+			_, _ = conn.Write([]byte("no status line, but " + memoryplugintest.APIKey + "\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	s := testSettings(t, "")
+	s.baseURL = "http://" + listener.Addr().String()
+	p := startProcess(t, s, "OTEL_TRACES_EXPORTER=console")
+	ask(t, p.url, "conv-1")
+	<-p.logged[runEnded]
+
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	<-p.done
+
+	assert.Contains(t, p.stdout.String(), `"Name":"HTTP DELETE"`)
+	assert.NotContains(t, p.stdout.String(), memoryplugintest.APIKey)
 }
 
 func TestTwoInstancesShareTheWorkAndOneIsKilled(t *testing.T) {
@@ -168,20 +274,17 @@ func TestTwoInstancesShareTheWorkAndOneIsKilled(t *testing.T) {
 	asked, had := manyErasures(api)
 	api.FailFunc(slowAndUnreliable)
 	s.baseURL = api.URL
-	_, err := binary()
-	require.NoError(t, err)
 	// They start together, and both migrate.
-	instances := make([]*process, 2)
-	var group sync.WaitGroup
-	for i := range instances {
-		group.Go(func() { instances[i] = startProcess(t, s) })
-	}
-	group.Wait()
-	locations := askPersistently(t, func() string { return instances[1].url }, asked)
-	<-instances[0].runs
-	<-instances[1].runs
-	instances[0].kill()
-	requireAllTrue(t, instances[1].url, <-locations, asked, had, api)
+	one, other := launch(t, s), launch(t, s)
+	one.awaitURL(t)
+	other.awaitURL(t)
+	locations := askPersistently(t, func() string { return other.url }, asked)
+	<-one.logged[runEnded]
+	<-other.logged[runEnded]
+
+	one.kill()
+
+	requireAllTrue(t, other.url, <-locations, asked, had, api)
 }
 
 // manyErasures returns the ids of many erasures, and those that the server has.

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"slices"
@@ -24,10 +25,10 @@ import (
 	"github.com/riverqueue/river"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// settings are what the flags and the environment say.
 type settings struct {
 	addr, token, baseURL, databaseURL, sqlite string
 	jobTimeout, keyWait                       time.Duration
@@ -43,13 +44,12 @@ func main() {
 		databaseURL: os.Getenv("DATABASE_URL"),
 		baseURL:     cmp.Or(os.Getenv("MEMORYPLUGIN_BASE_URL"), memoryplugin.DefaultBaseURL),
 		log:         slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		listening:   func(string) {},
+		keyWait:     time.Minute,
 	}
 	flag.StringVar(&s.addr, "addr", "127.0.0.1:8080", "`address` to listen on; loopback only, unless SERVICE_TOKEN is set")
 	flag.StringVar(&s.sqlite, "sqlite", "erasures.db", "`file` of the SQLite database, unless DATABASE_URL names a PostgreSQL")
 	keys := flag.String("keys", "keys.json", "`file` with the API key of each account, as a JSON object")
 	flag.DurationVar(&s.jobTimeout, "job-timeout", 5*time.Minute, "how long a job may run; after half of it, it sends no more")
-	flag.DurationVar(&s.keyWait, "key-wait", time.Minute, "how long to wait if a key is missing or refused")
 	demonstrate := flag.Bool("demo", false, "show one erasure against a server in memory")
 	flag.Parse()
 	if flag.NArg() > 0 || s.jobTimeout < time.Second {
@@ -57,7 +57,7 @@ func main() {
 		os.Exit(2)
 	}
 	s.vault = keysIn(*keys)
-
+	s.listening = func(url string) { s.log.Info("listening", "url", url) }
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore) // A second signal ends the program at once.
 	start := serve
@@ -72,7 +72,7 @@ func main() {
 
 // serve runs the service until ctx ends, and then for as long as something is on the wire.
 func serve(ctx context.Context, s settings) error {
-	if host, _, _ := net.SplitHostPort(s.addr); s.token == "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+	if s.token == "" && !isLoopback(s.addr) {
 		return fmt.Errorf("without SERVICE_TOKEN anyone could delete: set it, or listen on 127.0.0.1 instead of %q", s.addr)
 	}
 	db, err := openDatabase(ctx, s.databaseURL, s.sqlite)
@@ -83,7 +83,7 @@ func serve(ctx context.Context, s settings) error {
 	if err := db.migrate(ctx); err != nil {
 		return err
 	}
-	tracing, err := newTracing(ctx)
+	tracing, err := newTracing(ctx, s.log)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,6 @@ func serve(ctx context.Context, s settings) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	s.log.Info("listening", "url", "http://"+listener.Addr().String())
 	s.listening("http://" + listener.Addr().String())
 	select {
 	case <-ctx.Done():
@@ -118,6 +117,11 @@ func serve(ctx context.Context, s settings) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 70*time.Second)
 	defer cancel()
 	return errors.Join(err, queue.Stop(ctx), server.Shutdown(ctx))
+}
+
+func isLoopback(address string) bool {
+	host := (&url.URL{Host: address}).Hostname() // It may have no port.
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // newQueue returns River's client, with a worker that uses the SDK.
@@ -141,15 +145,13 @@ func newQueue(s settings, db *database, tracing *trace.TracerProvider, stop cont
 }
 
 // newTracing exports nothing unless OTEL_TRACES_EXPORTER names an exporter.
-func newTracing(ctx context.Context) (*trace.TracerProvider, error) {
+func newTracing(ctx context.Context, log *slog.Logger) (*trace.TracerProvider, error) {
 	if os.Getenv("OTEL_TRACES_EXPORTER") == "" {
 		return trace.NewTracerProvider(), nil
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Error("traces are not exported", "error", err) }))
 	exporter, err := autoexport.NewSpanExporter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return trace.NewTracerProvider(trace.WithBatcher(wordless{exporter})), nil
+	return trace.NewTracerProvider(trace.WithBatcher(wordless{exporter})), err
 }
 
 // wordless exports no words of an error: net/http quotes what a server sends, which may echo a key.
@@ -166,7 +168,6 @@ func (w wordless) ExportSpans(ctx context.Context, spans []trace.ReadOnlySpan) e
 type silentSpan struct{ trace.ReadOnlySpan }
 
 func (s silentSpan) Status() trace.Status { return trace.Status{Code: s.ReadOnlySpan.Status().Code} }
-func (silentSpan) Events() []trace.Event  { return nil }
 
 // keysIn stands for your own vault. It reads the file each time, since keys are rotated.
 func keysIn(file string) func(context.Context, string) (string, error) {

@@ -26,10 +26,8 @@ const (
 	queued, running, waiting, done = "queued", "running", "waiting", "done"
 )
 
-// errNotOwned says that a newer run has taken over.
 var errNotOwned = errors.New("another run owns this erasure now")
 
-// store keeps erasures in the service's own tables.
 type store struct{ *database }
 
 // erasure is one request. Its conversations are listed by what became of them.
@@ -41,31 +39,29 @@ type erasure struct {
 	Conversations map[string][]string `json:"conversations"`
 }
 
-// create stores an erasure and calls enqueue in one transaction, or finds that of the same key.
+// create stores an erasure, or finds that of the same key, and calls enqueue in the same transaction.
 func (s store) create(ctx context.Context, request *erasureRequest, enqueue func(*sql.Tx, string) error) (id string, err error) {
 	ids, _ := json.Marshal(slices.Compact(slices.Sorted(slices.Values(request.ConversationIDs)))) // Strings never fail.
 	fingerprint := fmt.Sprintf("%x", sha256.Sum256([]byte(request.Account+"\n"+string(ids))))
-	key := sql.NullString{String: request.key, Valid: request.key != ""}
 	id = rand.Text()
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		inserted, err := tx.ExecContext(ctx, `INSERT INTO erasures (id, idempotency_key, fingerprint, account, state, reason, run)
 			VALUES ($1, $2, $3, $4, $5, '', 0) ON CONFLICT (idempotency_key) DO NOTHING`,
-			id, key, fingerprint, request.Account, queued)
+			id, request.key, fingerprint, request.Account, queued)
 		if err != nil {
 			return err
 		}
-		if rows, err := inserted.RowsAffected(); err != nil || rows == 0 {
+		if rows, _ := inserted.RowsAffected(); rows == 0 { // Both drivers count.
 			var stored string
-			row := tx.QueryRowContext(ctx, "SELECT id, fingerprint FROM erasures WHERE idempotency_key = $1", key)
-			err = cmp.Or(err, row.Scan(&id, &stored))
-			if err == nil && stored != fingerprint {
+			row := tx.QueryRowContext(ctx, "SELECT id, fingerprint FROM erasures WHERE idempotency_key = $1", request.key)
+			if err = row.Scan(&id, &stored); err == nil && stored != fingerprint {
 				return errKeyReused
 			}
-			return err
+		} else {
+			_, err = tx.ExecContext(ctx, `INSERT INTO conversations (erasure_id, id, fate, sent_by, doubt)
+				SELECT $1, value, 'open', 0, FALSE FROM `+s.values, id, string(ids))
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO conversations (erasure_id, id, fate, sent_by, doubt)
-			SELECT $1, value, 'open', 0, FALSE FROM `+s.values, id, string(ids))
-		return cmp.Or(err, enqueue(tx, id))
+		return cmp.Or(err, enqueue(tx, id)) // Its former job may be lost.
 	})
 	return id, err
 }
@@ -161,15 +157,11 @@ func (r *run) commit(ctx context.Context, confirmed []string, f func(*sql.Tx) er
 	err := r.inTx(ctx, func(tx *sql.Tx) error {
 		// An update, since it locks the row on both engines.
 		row := tx.QueryRowContext(ctx, "UPDATE erasures SET run = run WHERE id = $1 RETURNING run", r.erasure)
-		if err := row.Scan(&owner); err != nil {
-			return err
+		err := row.Scan(&owner)
+		if err == nil && owner == r.number {
+			err = f(tx)
 		}
-		if owner == r.number {
-			if err := f(tx); err != nil {
-				return err
-			}
-		}
-		return r.set(ctx, tx, confirmed, "fate = $3, sent_by = 0", deleted)
+		return cmp.Or(err, r.set(ctx, tx, confirmed, "fate = $3, sent_by = 0", deleted))
 	})
 	if err == nil && owner != r.number {
 		return errNotOwned
