@@ -193,7 +193,7 @@ func modelRefusals() []*kind {
 	badCertificate := &tls.CertificateVerificationError{Err: errors.New("expired")}
 	return []*kind{
 		noConnection("no connection", &net.OpError{Op: "dial", Err: errors.New("connection refused")}),
-		final(noConnection("a bad certificate", badCertificate)),
+		final(noConnection("a bad certificate", badCertificate)), twin(unreached("an unknown host", unknownHost)), twin(unreached("TLS to a plain port", plainPort)),
 		status(429, refused), retryAfterOf(1, status(429, refused)), endsRun(memoryplugin.ErrRateLimited, final(retryAfterOf(3600, status(429, refused)))),
 		final(status(400, refused)), endsRun(memoryplugin.ErrUnauthorized, final(status(401, refused))), tooLarge,
 		twin(status(425, refused)), twin(retryAfterOf(1, status(403, refused))), twin(cutBody(status(429, refused))),
@@ -349,6 +349,28 @@ func noConnection(name string, err error) *kind {
 		httptrace.ContextClientTrace(x.request.Context()).GetConn("memory:443")
 		return nil, err
 	}}
+}
+
+// unreached is a connection that net/http itself can't make, with its own hooks and
+// errors. A context that ends meanwhile comes too late to be the reason.
+func unreached(name string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *kind {
+	return &kind{name: name, verdict: refused, play: func(x *exchange) (*http.Response, error) {
+		tr := &http.Transport{DialContext: dial}
+		return tr.RoundTrip(x.request.WithContext(context.WithoutCancel(x.request.Context())))
+	}}
+}
+
+func unknownHost(_ context.Context, network, address string) (net.Conn, error) {
+	return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: address, IsNotFound: true}}
+}
+
+// plainPort is connected, but does not answer a TLS handshake with another.
+func plainPort(ctx context.Context, network, address string) (net.Conn, error) {
+	w := &wire{steps: []func(*wireConn){func(c *wireConn) {
+		_, _ = c.r.Peek(1)
+		c.send("HTTP/1.1 400 Bad Request\r\n\r\n")
+	}}}
+	return w.dial(ctx, network, address)
 }
 
 func resetByPeer(*exchange) (*http.Response, error) {
