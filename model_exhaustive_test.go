@@ -121,9 +121,16 @@ func kindsFor(attempts int) []*kind {
 	return distinctKinds
 }
 
+// depth is -model.depth, if that is enough to try anything.
+func depth(t *testing.T) int {
+	t.Helper()
+	require.Positive(t, *modelDepth, "-model.depth: nothing would be tried")
+	return *modelDepth
+}
+
 // eachDepth tests calls of one attempt, of two, and so on.
 func eachDepth(t *testing.T, test func(t *testing.T, attempts int)) {
-	for attempts := 1; attempts <= *modelDepth; attempts++ {
+	for attempts := 1; attempts <= depth(t); attempts++ {
 		t.Run(fmt.Sprint("attempts=", attempts), func(t *testing.T) {
 			t.Parallel()
 			test(t, attempts)
@@ -186,6 +193,7 @@ type modelRun struct {
 }
 
 func TestEveryRunOfBatchesTellsTheTruth(t *testing.T) {
+	requests := depth(t) + 1
 	for _, run := range []modelRun{
 		{ids: 4, size: 2, concurrency: 1},
 		{ids: 4, size: 4, concurrency: 1},
@@ -198,13 +206,14 @@ func TestEveryRunOfBatchesTellsTheTruth(t *testing.T) {
 			t.Parallel()
 			kinds := kindsInLongRuns(run.retries)
 			everyWay(t, func(ctx context.Context, o *odometer) string {
-				return run.try(ctx, &modelCall{script: exhaustively(o, *modelDepth+1, run.longerFirst), kinds: kinds, events: allEvents})
+				return run.try(ctx, &modelCall{script: exhaustively(o, requests, run.longerFirst), kinds: kinds, events: allEvents})
 			})
 		})
 	}
 }
 
 func TestEveryRunOfBatchesOfAnyKindTellsTheTruth(t *testing.T) {
+	requests := depth(t)
 	for _, run := range []modelRun{
 		{ids: 4, size: 2, concurrency: 1},
 		{ids: 4, size: 4, concurrency: 1},
@@ -213,7 +222,7 @@ func TestEveryRunOfBatchesOfAnyKindTellsTheTruth(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", run), func(t *testing.T) {
 			t.Parallel()
 			everyWay(t, func(ctx context.Context, o *odometer) string {
-				return run.try(ctx, &modelCall{script: exhaustively(o, *modelDepth, false), kinds: distinctKinds, events: noEvents})
+				return run.try(ctx, &modelCall{script: exhaustively(o, requests, false), kinds: distinctKinds, events: noEvents})
 			})
 		})
 	}

@@ -25,6 +25,7 @@ func TestRandomCallsTellTheTruth(t *testing.T) {
 		tryWorld(t, *modelSeed)
 		return
 	}
+	require.Positive(t, *modelSeeds, "-model.seeds: nothing would be tried")
 	start := time.Now()
 	var requests atomic.Int64
 	t.Run("seeds", func(t *testing.T) {
