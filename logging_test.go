@@ -239,84 +239,65 @@ func TestALineIsLoggedWithTheContextOfTheCall(t *testing.T) {
 
 func TestTheLogNeverHasAHeaderAnIDTheKeyOrAWordOfAReply(t *testing.T) {
 	words := "conv-secret some-word " + testKey
-	ids := []string{"conv-secret"}
-	for name, call := range map[string]func(*testing.T, memoryplugin.Option) error{
-		"a reply": func(t *testing.T, logger memoryplugin.Option) error {
-			srv := remember(reply(503, words, "X-Other", "header-value"))
-			_, err := srv.client(t, logger).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"a redirect": func(t *testing.T, logger memoryplugin.Option) error {
-			srv := remember(reply(302, words, "Location", "/header-value"))
-			_, err := srv.client(t, logger).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"a reply before an attempt that the context ended": func(t *testing.T, logger memoryplugin.Option) error {
-			srv := remember(reply(503, words), mute)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-			defer cancel()
-			_, err := srv.client(t, logger).DeleteConversations(ctx, ids)
-			return err
-		},
-		"the reply that held back a call": func(t *testing.T, logger memoryplugin.Option) error {
-			client := remember(reply(503, words, "Retry-After", "30")).client(t, logger)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			_, err := client.DeleteConversations(ctx, ids)
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			_, err = client.DeleteConversations(ctx, ids)
-			return err
-		},
-		"an answer of another shape": func(t *testing.T, logger memoryplugin.Option) error {
-			_, err := remember(reply(503, ""), reply(200, words)).client(t, logger).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"an answer that contradicts itself": func(t *testing.T, logger memoryplugin.Option) error {
-			srv := remember(reply(200, `{"deleted":["conv-secret","some-word"],"error":"some-word"}`))
-			_, err := srv.client(t, logger).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"a status that is not documented": func(t *testing.T, logger memoryplugin.Option) error {
-			_, err := remember(reply(202, words)).client(t, logger).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"batches that fail in a row": func(t *testing.T, logger memoryplugin.Option) error {
-			client := remember(reply(503, words, "X-Other", "header-value")).client(t, logger)
-			options := memoryplugin.BatchOptions{Size: 1, Concurrency: 1}
-			_, err := client.DeleteConversationsInBatches(t.Context(), []string{"conv-secret", "2", "3", "4", "5", "6", "7"}, options)
-			return err
-		},
-		"a transport's error": func(t *testing.T, logger memoryplugin.Option) error {
-			failing := transport(func(*http.Request) (*http.Response, error) { return nil, errors.New(testKey + " is bad") })
-			_, err := newClient(t, "http://localhost", logger, through(failing)).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"a limiter's error": func(t *testing.T, logger memoryplugin.Option) error {
-			failing := limiterFunc(func(context.Context) error { return errors.New(testKey + " is bad") })
-			_, err := remember(aDeleted).client(t, logger, memoryplugin.WithLimiter(failing)).DeleteConversations(t.Context(), ids)
-			return err
-		},
-		"a context's cause": func(t *testing.T, logger memoryplugin.Option) error {
-			ctx, cancel := context.WithCancelCause(t.Context())
-			cancel(errors.New(testKey + " is bad"))
-			_, err := remember(aDeleted).client(t, logger).DeleteConversations(ctx, ids)
-			return err
-		},
+	for name, steps := range map[string][]http.HandlerFunc{
+		"a reply":                           {reply(503, words, "X-Other", "header-value")},
+		"a redirect":                        {reply(302, words, "Location", "/header-value")},
+		"a reply before the context's end":  {reply(503, words), mute},
+		"a reply that holds back a call":    {reply(503, words, "Retry-After", "30")},
+		"an answer of another shape":        {reply(503, ""), reply(200, words)},
+		"an answer that contradicts itself": {reply(200, `{"deleted":["conv-secret","some-word"],"error":"some-word"}`)},
+		"a status that is not documented":   {reply(202, words)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var buf bytes.Buffer
-				all := &slog.HandlerOptions{Level: slog.LevelDebug}
-				logger := slog.New(slog.NewMultiHandler(slog.NewTextHandler(&buf, all), slog.NewJSONHandler(&buf, all)))
-
-				err := call(t, memoryplugin.WithLogger(logger))
-
-				require.Error(t, err)
-				require.NotEmpty(t, buf.String())
-				for _, secret := range []string{testKey, "conv-secret", "some-word", "header-value", "Authorization"} {
-					assert.NotContains(t, buf.String(), secret)
-				}
+				assertNothingSecretIsLogged(t, func(logger memoryplugin.Option) error {
+					client := remember(steps...).client(t, logger)
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					defer cancel()
+					_, err := client.DeleteConversations(ctx, []string{"conv-secret"})
+					require.Error(t, err)
+					_, err = client.DeleteConversations(ctx, []string{"conv-secret"})
+					return err
+				})
 			})
 		})
+	}
+}
+
+func TestTheLogNeverHasWhatEndedARunOfBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		assertNothingSecretIsLogged(t, func(logger memoryplugin.Option) error {
+			client := remember(reply(503, "some-word "+testKey, "X-Other", "header-value")).client(t, logger)
+			ids := []string{"conv-secret", "2", "3", "4", "5", "6", "7"}
+			_, err := client.DeleteConversationsInBatches(t.Context(), ids, memoryplugin.BatchOptions{Size: 1, Concurrency: 1})
+			return err
+		})
+	})
+}
+
+func TestTheLogNeverHasTheKeyThatAnErrorFromOutsideNames(t *testing.T) {
+	for name, call := range outsideCalls(t, errors.New(testKey+" is bad")) {
+		t.Run(name, func(t *testing.T) {
+			assertNothingSecretIsLogged(t, func(logger memoryplugin.Option) error {
+				_, err := deleteA(call.ctx, newClient(t, "http://localhost", logger, call.opt))
+				return err
+			})
+		})
+	}
+}
+
+// assertNothingSecretIsLogged makes a call, which has to fail and to be logged.
+func assertNothingSecretIsLogged(t *testing.T, call func(memoryplugin.Option) error) {
+	t.Helper()
+	var buf bytes.Buffer
+	all := &slog.HandlerOptions{Level: slog.LevelDebug}
+	logger := slog.New(slog.NewMultiHandler(slog.NewTextHandler(&buf, all), slog.NewJSONHandler(&buf, all)))
+
+	err := call(memoryplugin.WithLogger(logger))
+
+	require.Error(t, err)
+	require.NotEmpty(t, buf.String())
+	for _, secret := range []string{testKey, "conv-secret", "some-word", "header-value", "Authorization"} {
+		assert.NotContains(t, buf.String(), secret)
 	}
 }
