@@ -28,32 +28,14 @@ func TestAStatusDecidesTheOutcome(t *testing.T) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, `{"count":1}`)
 	})
-	sentinels := map[int]error{
-		401: memoryplugin.ErrUnauthorized,
-		403: memoryplugin.ErrForbidden,
-		404: memoryplugin.ErrNotFound,
-		413: memoryplugin.ErrPayloadTooLarge,
-		429: memoryplugin.ErrRateLimited,
-	}
 	for status := 201; status <= 999; status++ {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			documented := status >= 300 && status <= 599
-			refused, retried := false, false
-			switch {
-			case status == 425, status == 429:
-				refused, retried = true, true
-			case status == 408, status == 460, status == 499:
-				retried = true
-			case status >= 400 && status <= 499, status == 501, status == 505, status == 307, status == 308:
-				refused = true
-			case status >= 500 && status <= 599:
-				retried = true
-			}
 			client := newClient(t, fmt.Sprintf("%s/%d", srv.URL, status),
 				memoryplugin.WithMaxRetries(1), memoryplugin.WithHTTPClient(http.DefaultClient))
 
 			result, err := deleteA(t.Context(), client)
 
+			refused, retried := outcomeOf(status)
 			if refused {
 				requireNotDeleted(t, result, err)
 			} else {
@@ -64,17 +46,44 @@ func TestAStatusDecidesTheOutcome(t *testing.T) {
 			} else {
 				assert.Equal(t, 1, result.Attempts)
 			}
-			var reply *memoryplugin.ErrorResponse
-			require.Equal(t, documented, errors.As(err, &reply))
-			assert.Equal(t, !documented, errors.Is(err, memoryplugin.ErrUnexpectedResponse))
-			if documented {
-				assert.Equal(t, status, reply.StatusCode)
-				assert.Equal(t, retried, reply.Retryable())
-			}
-			for of, sentinel := range sentinels {
-				assert.Equal(t, of == status, errors.Is(err, sentinel), "%v", sentinel)
-			}
+			assertErrorOf(t, status, retried, err)
 		})
+	}
+}
+
+// outcomeOf is the table of what each status but 200 means.
+func outcomeOf(status int) (refused, retried bool) {
+	switch {
+	case status == 425, status == 429:
+		return true, true
+	case status == 408, status == 460, status == 499:
+		return false, true
+	case status >= 400 && status <= 499, status == 501, status == 505, status == 307, status == 308:
+		return true, false
+	case status >= 500 && status <= 599:
+		return false, true
+	}
+	return false, false
+}
+
+func assertErrorOf(t *testing.T, status int, retryable bool, err error) {
+	t.Helper()
+	documented := status >= 300 && status <= 599
+	var reply *memoryplugin.ErrorResponse
+	require.Equal(t, documented, errors.As(err, &reply))
+	assert.Equal(t, !documented, errors.Is(err, memoryplugin.ErrUnexpectedResponse))
+	if documented {
+		assert.Equal(t, status, reply.StatusCode)
+		assert.Equal(t, retryable, reply.Retryable())
+	}
+	for of, sentinel := range map[int]error{
+		401: memoryplugin.ErrUnauthorized,
+		403: memoryplugin.ErrForbidden,
+		404: memoryplugin.ErrNotFound,
+		413: memoryplugin.ErrPayloadTooLarge,
+		429: memoryplugin.ErrRateLimited,
+	} {
+		assert.Equal(t, of == status, errors.Is(err, sentinel), "%v", sentinel)
 	}
 }
 

@@ -30,41 +30,46 @@ func got(status int, retryAfter time.Duration) outcome {
 	return outcome{verdict: verdict, retry: retry, status: status, err: reply}
 }
 
-// The policy is given the outcomes of attempts, and says each time what follows.
-// After an outcome that ends a call the next one begins another. There is no
-// jitter; the clock is that of the bubble.
-func TestPlan(t *testing.T) {
-	var (
-		answer    = outcome{verdict: answered, status: 200}
-		undefined = outcome{verdict: unknown, status: 200, err: errors.New("still encoded")}
-		lost      = outcome{verdict: unknown, retry: true, err: errors.New("EOF")}
-		undialled = outcome{verdict: refused, retry: true, err: errors.New("connection refused")}
-		noHost    = outcome{verdict: refused, err: errors.New("no such host")}
-		cancelled = outcome{verdict: unknown, cut: true, err: context.Canceled}
-	)
-	type step struct {
-		after   time.Duration // since what happened before
-		outcome outcome
-		again   bool
-		tokens  int // that are left
-		wait    time.Duration
-		reason  string // a part of it
-	}
-	for name, test := range map[string]struct {
-		spent    int           // tokens, before the first step
-		deadline time.Duration // of the context, if it has one
-		steps    []step
-	}{
-		"a success at first try gives one token": {spent: 10, steps: []step{
+// The outcomes of attempts that the policy is given in the tests below.
+var (
+	answer    = outcome{verdict: answered, status: 200}
+	undefined = outcome{verdict: unknown, status: 200, err: errors.New("still encoded")}
+	lost      = outcome{verdict: unknown, retry: true, err: errors.New("EOF")}
+	undialled = outcome{verdict: refused, retry: true, err: errors.New("connection refused")}
+	noHost    = outcome{verdict: refused, err: errors.New("no such host")}
+	cancelled = outcome{verdict: unknown, cut: true, err: context.Canceled}
+)
+
+// planTest gives the policy one outcome after the other. After one that ends a
+// call the next begins another. There is no jitter; the clock is that of the bubble.
+type planTest struct {
+	spent    int           // tokens, before the first step
+	deadline time.Duration // of the context, if it has one
+	steps    []planStep
+}
+
+// planStep is an outcome, and the plan that has to follow.
+type planStep struct {
+	after   time.Duration // since what happened before
+	outcome outcome
+	again   bool
+	tokens  int // that are left
+	wait    time.Duration
+	reason  string // a part of it
+}
+
+func TestPlanCountsAttemptsAndTokens(t *testing.T) {
+	for name, test := range map[string]planTest{
+		"a success at first try gives one token": {spent: 10, steps: []planStep{
 			{outcome: answer, tokens: 491},
 			{outcome: answer, tokens: 492},
 		}},
-		"there are never more than 500 tokens": {steps: []step{
+		"there are never more than 500 tokens": {steps: []planStep{
 			{outcome: answer, tokens: 500},
 			{after: time.Hour, outcome: answer, tokens: 500},
 			{outcome: got(503, 0), again: true, tokens: 486},
 		}},
-		"a call has four retries, and what they took is gone": {steps: []step{
+		"a call has four retries, and what they took is gone": {steps: []planStep{
 			{outcome: got(503, 0), again: true, tokens: 486},
 			{outcome: lost, again: true, tokens: 472},
 			{outcome: undialled, again: true, tokens: 458},
@@ -72,12 +77,12 @@ func TestPlan(t *testing.T) {
 			{outcome: got(503, 0), tokens: 444},
 			{outcome: got(503, 0), again: true, tokens: 430},
 		}},
-		"an answer gives back what its own retry took": {steps: []step{
+		"an answer gives back what its own retry took": {steps: []planStep{
 			{outcome: got(503, 0), again: true, tokens: 486},
 			{outcome: got(429, 0), again: true, tokens: 481},
 			{outcome: answer, tokens: 486},
 		}},
-		"so does a status that is not retried": {steps: []step{
+		"so does a status that is not retried": {steps: []planStep{
 			{outcome: got(429, 0), again: true, tokens: 495},
 			{outcome: got(401, 0), tokens: 500},
 			{outcome: got(503, 0), again: true, tokens: 486},
@@ -85,10 +90,10 @@ func TestPlan(t *testing.T) {
 			{outcome: got(503, 0), again: true, tokens: 486},
 			{outcome: undefined, tokens: 500},
 		}},
-		"a refusal at first try gives nothing": {spent: 10, steps: []step{
+		"a refusal at first try gives nothing": {spent: 10, steps: []planStep{
 			{outcome: got(401, 0), tokens: 490},
 		}},
-		"an end without an answer gives nothing": {steps: []step{
+		"an end without an answer gives nothing": {steps: []planStep{
 			{outcome: got(503, 0), again: true, tokens: 486},
 			{outcome: noHost, tokens: 486},
 			{outcome: got(503, 0), again: true, tokens: 472},
@@ -96,81 +101,97 @@ func TestPlan(t *testing.T) {
 			{outcome: got(503, 0), again: true, tokens: 458},
 			{outcome: outcome{verdict: unknown, cut: true, status: 200, err: context.Canceled}, tokens: 458},
 		}},
-		"a retry without tokens is not made": {spent: 487, steps: []step{
+	} {
+		t.Run(name, test.run)
+	}
+}
+
+func TestPlanHasNoRetryWithoutTokens(t *testing.T) {
+	for name, test := range map[string]planTest{
+		"a retry without tokens is not made": {spent: 487, steps: []planStep{
 			{outcome: got(503, 0), tokens: 13, reason: "retry budget is used up"},
 			{outcome: got(429, 0), again: true, tokens: 8},
 			{outcome: got(429, 0), again: true, tokens: 3},
 			{outcome: got(429, 0), tokens: 3, reason: "retry budget is used up"},
 		}},
-		"a token comes back every second": {spent: 500, steps: []step{
+		"a token comes back every second": {spent: 500, steps: []planStep{
 			{outcome: got(429, 0), tokens: 0, reason: "retry budget is used up"},
 			{after: 13 * time.Second, outcome: got(503, 0), tokens: 13, reason: "retry budget is used up"},
 			{after: time.Second, outcome: got(503, 0), again: true, tokens: 0},
 		}},
-		"some minutes after an outage the budget is whole": {spent: 500, steps: []step{
+		"some minutes after an outage the budget is whole": {spent: 500, steps: []planStep{
 			{after: 499 * time.Second, outcome: got(401, 0), tokens: 499},
 			{after: time.Second, outcome: got(401, 0), tokens: 500},
 			{after: 24 * time.Hour, outcome: got(503, 0), again: true, tokens: 486},
 		}},
-		"a Retry-After is waited for": {steps: []step{
+	} {
+		t.Run(name, test.run)
+	}
+}
+
+func TestPlanObeysARetryAfterAndADeadline(t *testing.T) {
+	for name, test := range map[string]planTest{
+		"a Retry-After is waited for": {steps: []planStep{
 			{outcome: got(429, 7*time.Second), again: true, tokens: 495, wait: 7 * time.Second},
 			{after: 7 * time.Second, outcome: got(503, time.Minute), again: true, tokens: 486, wait: time.Minute},
 		}},
-		"a 403 is retried with a Retry-After alone": {steps: []step{
+		"a 403 is retried with a Retry-After alone": {steps: []planStep{
 			{outcome: got(403, 3*time.Second), again: true, tokens: 486, wait: 3 * time.Second},
 			{after: 3 * time.Second, outcome: got(403, 0), tokens: 500},
 		}},
-		"a Retry-After above the cap ends the call": {steps: []step{
+		"a Retry-After above the cap ends the call": {steps: []planStep{
 			{outcome: got(429, time.Minute+1), tokens: 500, reason: "above the limit of 1m0s"},
 			{outcome: got(403, math.MaxInt64), tokens: 500, reason: "above the limit of 1m0s"},
 		}},
-		"a Retry-After of a status that is not retried means nothing": {steps: []step{
+		"a Retry-After of a status that is not retried means nothing": {steps: []planStep{
 			{outcome: got(400, time.Hour), tokens: 500},
 		}},
-		"a wait beyond the deadline ends the call": {deadline: 10 * time.Second, steps: []step{
+		"a wait beyond the deadline ends the call": {deadline: 10 * time.Second, steps: []planStep{
 			{outcome: got(429, 11*time.Second), tokens: 500, reason: "would outlast the context"},
 		}},
-		"so does the hold of another call": {deadline: 10 * time.Second, steps: []step{
+		"so does the hold of another call": {deadline: 10 * time.Second, steps: []planStep{
 			{outcome: got(503, 20*time.Second), tokens: 500, reason: "would outlast the context"},
 			{outcome: got(503, time.Second), tokens: 500, reason: "would outlast the context"},
 			{outcome: lost, tokens: 500, reason: "would outlast the context"},
 		}},
-		"a wait within the deadline does not": {deadline: 10 * time.Second, steps: []step{
+		"a wait within the deadline does not": {deadline: 10 * time.Second, steps: []planStep{
 			{outcome: got(429, 9*time.Second), again: true, tokens: 495, wait: 9 * time.Second},
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				policy := &retryPolicy{maxRetries: 4, maxRetryAfter: time.Minute, budget: &budget{}, hold: &hold{}}
-				require.True(t, policy.budget.take(test.spent))
-				ctx := t.Context()
-				if test.deadline > 0 {
-					var cancel context.CancelFunc
-					ctx, cancel = context.WithTimeout(ctx, test.deadline)
-					defer cancel()
-				}
-				attempts, cost := 0, 0
-				for n, step := range test.steps {
-					<-time.After(step.after)
-					attempts++
-
-					plan := policy.plan(ctx, attempts, cost, step.outcome)
-
-					assert.Equal(t, step.again, plan.again, "step %d", n)
-					assert.Equal(t, step.tokens, policy.budget.tokens(), "step %d", n)
-					assert.Equal(t, step.wait, plan.wait, "step %d", n)
-					if step.reason == "" {
-						assert.NoError(t, plan.reason, "step %d", n)
-					} else {
-						assert.ErrorContains(t, plan.reason, step.reason, "step %d", n)
-					}
-					if cost = plan.cost; !plan.again {
-						attempts, cost = 0, 0
-					}
-				}
-			})
-		})
+		t.Run(name, test.run)
 	}
+}
+
+func (test planTest) run(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := &retryPolicy{maxRetries: 4, maxRetryAfter: time.Minute, budget: &budget{}, hold: &hold{}}
+		require.True(t, policy.budget.take(test.spent))
+		ctx := t.Context()
+		if test.deadline > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, test.deadline)
+			defer cancel()
+		}
+		attempts, cost := 0, 0
+		for n, step := range test.steps {
+			<-time.After(step.after)
+			attempts++
+
+			plan := policy.plan(ctx, attempts, cost, step.outcome)
+
+			assert.Equal(t, step.again, plan.again, "step %d", n)
+			assert.Equal(t, step.tokens, policy.budget.tokens(), "step %d", n)
+			assert.Equal(t, step.wait, plan.wait, "step %d", n)
+			if step.reason == "" {
+				assert.NoError(t, plan.reason, "step %d", n)
+			} else {
+				assert.ErrorContains(t, plan.reason, step.reason, "step %d", n)
+			}
+			if cost = plan.cost; !plan.again {
+				attempts, cost = 0, 0
+			}
+		}
+	})
 }
 
 func TestABudgetThatIsGivenBackLateHasNoMoreThanItsSize(t *testing.T) {
