@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/memoryplugin/memoryplugin-go"
@@ -192,7 +193,7 @@ func contradicts(name string, tells telling, body func(gone []string) string) *k
 func modelRefusals() []*kind {
 	badCertificate := &tls.CertificateVerificationError{Err: errors.New("expired")}
 	return []*kind{
-		noConnection("no connection", &net.OpError{Op: "dial", Err: errors.New("connection refused")}),
+		noConnection("no connection", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}),
 		final(noConnection("a bad certificate", badCertificate)), twin(unreached("an unknown host", unknownHost)), twin(unreached("TLS to a plain port", plainPort)),
 		status(429, refused), retryAfterOf(1, status(429, refused)), endsRun(memoryplugin.ErrRateLimited, final(retryAfterOf(3600, status(429, refused)))),
 		final(status(400, refused)), endsRun(memoryplugin.ErrUnauthorized, final(status(401, refused))), tooLarge,
@@ -374,7 +375,7 @@ func plainPort(ctx context.Context, network, address string) (net.Conn, error) {
 }
 
 func resetByPeer(*exchange) (*http.Response, error) {
-	return nil, &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+	return nil, &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 }
 
 func silence(x *exchange) (*http.Response, error) {

@@ -148,7 +148,7 @@ func (w *world) newCall() *worldCall {
 	if r.IntN(2) == 0 {
 		c.ids = worldIDs[from : from+1+r.IntN(len(worldIDs)-from)]
 		c.stop = make(chan struct{})
-		c.opts = &memoryplugin.BatchOptions{Size: 1 + r.IntN(8), Concurrency: 1 + r.IntN(4), Stop: c.stop, OnBatch: c.told.add}
+		c.opts = &memoryplugin.BatchOptions{Size: 1 + r.IntN(8), Concurrency: 1 + r.IntN(8), Stop: c.stop, OnBatch: c.told.add}
 		c.single, c.size, c.concurrency = false, c.opts.Size, c.opts.Concurrency
 	}
 	for _, end := range []*time.Duration{&c.limit, &c.cancelIn, &c.stopIn} {
