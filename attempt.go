@@ -166,7 +166,10 @@ func (c *Client) readError(resp *http.Response, r request) outcome {
 	e := newErrorResponse(resp, body, c.secret)
 	o := outcome{err: e, status: e.StatusCode, requestID: e.RequestID}
 	o.verdict, o.retry = judge(e.StatusCode, e.RetryAfter)
-	if r.read && e.StatusCode == http.StatusNotFound && strings.TrimSpace(e.Message) == "" {
+	switch notFound := e.StatusCode == http.StatusNotFound; {
+	case notFound && !r.read, e.StatusCode >= 300 && e.StatusCode < 400:
+		o.err = fmt.Errorf("%w: check the base URL", e)
+	case notFound && strings.TrimSpace(e.Message) == "":
 		o.err = &strangeNotFound{e}
 	}
 	if e.StatusCode < 300 || e.StatusCode > 599 {

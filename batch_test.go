@@ -472,7 +472,7 @@ func TestTheErrorOfARunSaysWhatIsLeftAndWhy(t *testing.T) {
 			},
 			err: `memoryplugin: delete conversations: 5000 of 5000 not deleted: ` +
 				`6 batches failed, the first with 403 Forbidden: "no" (1 attempt); ` +
-				`ended after 6 batches: 5 batches in a row failed, the last with 404 Not Found: "where?"`,
+				`ended after 6 batches: 5 batches in a row failed, the last with 404 Not Found: "where?": check the base URL`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,27 +39,30 @@ type Client struct {
 // sent yet. If the key or an option can't be used, the error is
 // [ErrInvalidArgument].
 func NewClient(apiKey string, opts ...Option) (*Client, error) {
-	return newClient(apiKey, defaultConfig(), opts)
+	return newClient("new client", apiKey, defaultConfig(), opts)
 }
 
 // NewClientFromEnv is [NewClient] with the API key from MEMORYPLUGIN_API_KEY and
 // the base URL from MEMORYPLUGIN_BASE_URL, if that is set. An option wins over
 // the environment.
 func NewClientFromEnv(opts ...Option) (*Client, error) {
+	const operation = "new client from the environment"
 	apiKey := os.Getenv("MEMORYPLUGIN_API_KEY")
 	if apiKey == "" {
-		return nil, invalidArgument("new client", errors.New("MEMORYPLUGIN_API_KEY is not set"))
+		return nil, invalidArgument(operation, errors.New("MEMORYPLUGIN_API_KEY is not set"))
 	}
 	config := defaultConfig()
 	config.baseURL = cmp.Or(os.Getenv("MEMORYPLUGIN_BASE_URL"), config.baseURL)
-	return newClient(apiKey, config, opts)
+	return newClient(operation, apiKey, config, opts)
 }
 
 // WithAPIKey returns a Client for another account, with the same settings. It
 // shares c's connections, limiter and retry budget, so that a service with many
 // accounts does not multiply an outage; a Retry-After holds back only the
 // account that it was sent to. It costs little: make one for each call if you
-// like. If apiKey can't be used, the error is [ErrInvalidArgument].
+// like. A service without a key of its own can give [NewClient] any text, such as
+// "none", and call nothing with that Client but WithAPIKey. If apiKey can't be
+// used, the error is [ErrInvalidArgument].
 func (c *Client) WithAPIKey(apiKey string) (*Client, error) {
 	if err := c.check(context.Background()); err != nil {
 		return nil, invalidArgument("with API key", err)
@@ -71,13 +74,13 @@ func (c *Client) WithAPIKey(apiKey string) (*Client, error) {
 	return other, nil
 }
 
-func newClient(apiKey string, config *config, opts []Option) (*Client, error) {
+func newClient(operation, apiKey string, config *config, opts []Option) (*Client, error) {
 	c, err := config.apply(opts)
 	if err == nil {
 		c, err = c.withAPIKey(apiKey)
 	}
 	if err != nil {
-		return nil, invalidArgument("new client", err)
+		return nil, invalidArgument(operation, err)
 	}
 	return c, nil
 }

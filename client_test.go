@@ -152,6 +152,7 @@ func TestNewClientFromEnvRefusesWhatCannotBeUsed(t *testing.T) {
 
 			assert.Nil(t, client)
 			require.ErrorIs(t, err, memoryplugin.ErrInvalidArgument)
+			assert.ErrorContains(t, err, "new client from the environment")
 			assert.NotContains(t, err.Error(), testKey)
 			assert.NotContains(t, err.Error(), "hunter2")
 		})

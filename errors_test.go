@@ -107,6 +107,16 @@ func TestA403IsRetriedIfItHasARetryAfter(t *testing.T) {
 	}
 }
 
+func TestADeletionThatIsNotFoundSaysToCheckTheBaseURL(t *testing.T) {
+	srv := serve(t, reply(404, `{"error":"no such route"}`))
+
+	result, err := deleteA(t.Context(), newClient(t, srv.URL))
+
+	requireNotDeleted(t, result, err)
+	require.ErrorIs(t, err, memoryplugin.ErrNotFound)
+	assert.EqualError(t, err, `memoryplugin: delete conversations: 404 Not Found: "no such route": check the base URL (1 attempt)`)
+}
+
 func TestARedirectIsNeverFollowed(t *testing.T) {
 	other := serve(t, reply(200, `{"count":1}`))
 	locations := []string{
@@ -125,7 +135,7 @@ func TestARedirectIsNeverFollowed(t *testing.T) {
 			var reply *memoryplugin.ErrorResponse
 			require.ErrorAs(t, err, &reply)
 			assert.Equal(t, location, reply.Header.Get("Location"))
-			assert.ErrorContains(t, err, fmt.Sprintf("redirect to %q was not followed", location))
+			assert.ErrorContains(t, err, fmt.Sprintf("redirect to %q was not followed: check the base URL", location))
 		})
 	}
 	assert.Empty(t, other.received())
