@@ -71,6 +71,7 @@ func TestIdempotencyKeyNamesOneErasure(t *testing.T) {
 		api := memoryplugintest.NewServer(t)
 		s.baseURL = api.URL
 		url, _ := startService(t, s)
+
 		first, err := post(url, "key", erasureBody("alice", "conv-1", "conv-2"))
 		require.NoError(t, err)
 		require.Equal(t, http.StatusAccepted, first.status, first.body)
@@ -90,6 +91,7 @@ func TestIdempotencyKeyNamesOneErasure(t *testing.T) {
 			assert.Equal(t, "Idempotency-Key", r.field(t), name)
 		}
 		other, err := post(url, "", erasureBody("alice", "conv-1", "conv-2"))
+
 		require.NoError(t, err)
 		assert.NotEqual(t, first.location, other.location, "no key, so another erasure")
 	})
@@ -151,9 +153,11 @@ func TestTokenIsAskedFor(t *testing.T) {
 		"":               http.StatusUnauthorized,
 	} {
 		r, err := post(url, "", erasureBody("alice", "conv-1"), "Authorization", header)
+
 		require.NoError(t, err)
 		assert.Equal(t, status, r.status, header)
 	}
+
 	response, err := http.Get(url + "/erasures/none")
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -167,7 +171,9 @@ func TestWithoutTokenOnlyLoopbackIsListenedOn(t *testing.T) {
 	} {
 		s := testSettings(t, "")
 		s.baseURL, s.addr = "not a URL", addr // Whoever gets past the address fails there.
+
 		err := serve(context.Background(), s)
+
 		require.Error(t, err)
 		assert.Equal(t, !ok, strings.Contains(err.Error(), "SERVICE_TOKEN"), "%q: %v", addr, err)
 	}
@@ -184,6 +190,7 @@ func FuzzReadRequest(f *testing.F) {
 		r := httptest.NewRequest(http.MethodPost, "/erasures", strings.NewReader(string(body)))
 		r.Header.Set("Content-Type", "application/json")
 		request, err := readRequest(httptest.NewRecorder(), r)
+
 		if err != nil {
 			require.IsType(t, (*problem)(nil), err, "every refusal is one that the caller is told")
 			return

@@ -17,7 +17,9 @@ func TestDemoPrintsWhatTheREADMEShows(t *testing.T) {
 	cmd := exec.Command(path, "--demo")
 	cmd.Env = []string{"DATABASE_URL=postgres:///not-used", "SERVICE_TOKEN=not-used"}
 	cmd.Stderr = os.Stderr
+
 	printed, err := cmd.Output()
+
 	require.NoError(t, err)
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)

@@ -29,6 +29,7 @@ func TestErasureReportsTheFateOfEachID(t *testing.T) {
 		url, _ := startService(t, s)
 		location := ask(t, url, "conv-2", "conv-9", "conv-1", "conv-2")
 		e := waitFor(t, url+location, done)
+
 		assert.Equal(t, map[string][]string{
 			deleted: {"conv-1", "conv-2"}, notListed: {"conv-9"},
 			gone: {}, stillThere: {}, unconfirmed: {}, pending: {},
@@ -46,6 +47,7 @@ func TestIDsAreDeletedToTheLetter(t *testing.T) {
 		s.baseURL = api.URL
 		url, _ := startService(t, s)
 		e := waitFor(t, url+ask(t, url, ids...), done)
+
 		assert.ElementsMatch(t, ids, e.Conversations[deleted])
 	})
 }
@@ -59,6 +61,7 @@ func TestLostReplyIsGoneAndNeverNotListed(t *testing.T) {
 		s.baseURL = api.URL
 		url, _ := startService(t, s)
 		e := waitFor(t, url+ask(t, url, append(ids, "missing")...), done)
+
 		assert.NotEmpty(t, e.Conversations[gone])
 		requireTruth(t, e, append(ids, "missing"), ids, api.Conversations())
 	})
@@ -77,7 +80,9 @@ func TestDoubtOutlivesTheRunThatRaisedIt(t *testing.T) {
 		e := waitFor(t, url+location, waiting)
 		assert.Equal(t, []string{"conv-1", "missing"}, e.Conversations[unconfirmed])
 		assert.Contains(t, e.Reason, "503")
+
 		e = waitFor(t, url+location, done)
+
 		assert.Equal(t, []string{"conv-1", "missing"}, e.Conversations[gone])
 		assert.Empty(t, e.Conversations[notListed])
 	})
@@ -100,6 +105,7 @@ func TestIDThatTheServerKeepsIsStillThere(t *testing.T) {
 		s.baseURL = api.URL
 		url, _ := startService(t, s)
 		e := waitFor(t, url+ask(t, url, "conv-1"), done)
+
 		assert.Equal(t, []string{"conv-1"}, e.Conversations[stillThere])
 	})
 }
@@ -112,9 +118,11 @@ func TestRetryAfterSnoozesTheJob(t *testing.T) {
 	s.baseURL = api.URL
 	url, _ := startService(t, s)
 	begin := time.Now()
+
 	location := ask(t, url, "conv-1")
 	assert.Contains(t, waitFor(t, url+location, waiting).Reason, "429")
 	e := waitFor(t, url+location, done)
+
 	assert.GreaterOrEqual(t, time.Since(begin), 2*time.Second)
 	assert.Equal(t, []string{"conv-1"}, e.Conversations[deleted])
 	assert.Len(t, api.Requests(), 2)
@@ -136,14 +144,18 @@ func TestRefusedKeyWaitsUntilItIsRotated(t *testing.T) {
 		assert.Contains(t, e.Reason, "401")
 		assert.NotContains(t, e.Reason, memoryplugintest.APIKey)
 		assert.Equal(t, []string{"conv-1"}, e.Conversations[pending])
+
 		api.FailFunc(nil)
+
 		assert.Equal(t, []string{"conv-1"}, waitFor(t, url+location, done).Conversations[deleted])
 	})
 	t.Run("missing in the vault", func(t *testing.T) {
 		r, err := post(url, "", erasureBody("bob", "conv-2"))
 		require.NoError(t, err)
 		assert.Contains(t, waitFor(t, url+r.location, waiting).Reason, "no usable API key")
+
 		writeKeys(t, s, "bob")
+
 		waitFor(t, url+r.location, done)
 	})
 }
@@ -299,7 +311,9 @@ func TestLongErasureTakesSeveralRuns(t *testing.T) {
 	s := testSettings(t, "")
 	s.baseURL, s.jobTimeout = api.URL, 2*time.Second
 	url, _ := startService(t, s)
+
 	e := waitFor(t, url+ask(t, url, ids...), done)
+
 	assert.Len(t, e.Conversations[deleted], len(ids), "nothing was cut off by the job's timeout")
 	assert.Equal(t, len(ids), sent(api), "nothing was sent twice")
 }
@@ -339,7 +353,9 @@ func TestShutdownAwaitsWhatIsOnTheWire(t *testing.T) {
 		for range onTheWire {
 			<-arrived
 		}
+
 		stop()
+
 		assert.Equal(t, onTheWire, len(api.Requests()), "more was sent")
 
 		s.log = slog.New(slog.DiscardHandler)
@@ -373,6 +389,7 @@ func TestConcurrentRequestsWithOneKeyAreOneErasure(t *testing.T) {
 			})
 		}
 		group.Wait()
+
 		assert.Len(t, slices.Compact(locations), 1)
 		waitFor(t, url+locations[0], done)
 		assert.Len(t, api.Requests(), 1)
@@ -402,7 +419,10 @@ func TestOvertakenRunDoesNotEndTheJobOfTheNewer(t *testing.T) {
 	location := ask(t, url, "conv-1")
 	<-began // It was rescued.
 	close(older)
+
 	assert.Never(t, func() bool { return asked.Load() > 2 }, time.Second, 100*time.Millisecond, "until River has what the older run returned")
+
 	close(newer)
+
 	assert.Equal(t, []string{"conv-1"}, waitFor(t, url+location, done).Conversations[deleted])
 }

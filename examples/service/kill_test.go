@@ -146,6 +146,7 @@ func killAt(t *testing.T, s settings, when moment) {
 	p := startProcess(t, s)
 	location := ask(t, p.url, append(had, missing...)...)
 	<-reached
+
 	p.kill()
 	close(killed)
 

@@ -41,11 +41,13 @@ func TestNotedIDIsInDoubtForTheNextRun(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, first.note(t.Context(), []string{"noted"}))
 		// The process dies here.
+
 		second, err := db.claim(t.Context(), id)
 		require.NoError(t, err)
 		both := []string{"noted", "not noted"}
 		require.NoError(t, second.note(t.Context(), both))
 		require.NoError(t, second.settle(t.Context(), &memoryplugin.DeleteConversationsResult{NotListed: both}))
+
 		assert.Equal(t, map[string]string{"noted": unconfirmed, "not noted": notListed}, fates(t, db, id))
 	})
 }
@@ -82,8 +84,10 @@ func TestConfirmedDeletionIsNeverTakenBack(t *testing.T) {
 		r, err := db.claim(t.Context(), id)
 		require.NoError(t, err)
 		require.NoError(t, r.settle(t.Context(), &memoryplugin.DeleteConversationsResult{Deleted: []string{"a"}}))
+
 		require.NoError(t, r.settle(t.Context(), &memoryplugin.DeleteConversationsResult{NotListed: []string{"a"}}))
 		require.NoError(t, r.settleVerified(t.Context(), &memoryplugin.VerifyResult{Present: []string{"a"}}))
+
 		assert.Equal(t, map[string]string{"a": deleted}, fates(t, db, id))
 	})
 }
@@ -94,7 +98,9 @@ func TestFinishedErasureIsNotClaimed(t *testing.T) {
 		r, err := db.claim(t.Context(), id)
 		require.NoError(t, err)
 		require.NoError(t, r.end(t.Context(), done, ""))
+
 		_, err = db.claim(t.Context(), id)
+
 		require.ErrorIs(t, err, sql.ErrNoRows)
 	})
 }
