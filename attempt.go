@@ -167,10 +167,10 @@ func (c *Client) readError(resp *http.Response, r request) outcome {
 	o := outcome{err: e, status: e.StatusCode, requestID: e.RequestID}
 	o.verdict, o.retry = judge(e.StatusCode, e.RetryAfter)
 	switch notFound := e.StatusCode == http.StatusNotFound; {
-	case notFound && !r.read, e.StatusCode >= 300 && e.StatusCode < 400:
-		o.err = fmt.Errorf("%w: check the base URL", e)
-	case notFound && strings.TrimSpace(e.Message) == "":
+	case notFound && r.read && strings.TrimSpace(e.Message) == "":
 		o.err = &strangeNotFound{e}
+	case notFound && !strings.HasSuffix(r.url.Path, transcriptPath), e.StatusCode >= 300 && e.StatusCode < 400:
+		o.err = fmt.Errorf("%w: check the base URL", e)
 	}
 	if e.StatusCode < 300 || e.StatusCode > 599 {
 		e.Message, e.Text = "", "" // The whole reply is quoted instead.

@@ -22,7 +22,8 @@ type BatchOptions struct {
 	// OnBatch is called for each batch as it completes, with what
 	// [Client.DeleteConversations] would return for it: for progress, or a
 	// journal. A journal that is to outlive a crash notes the ids before the run.
-	// What a run did not send comes last, as one batch, with the reason.
+	// What a run did not send comes last, as one batch, with the reason. It is
+	// not called for an [ErrInvalidArgument].
 	// The calls are made on the caller's goroutine, one at a time, while other
 	// requests go on. The result is the function's to keep.
 	OnBatch func(*DeleteConversationsResult, error)

@@ -107,15 +107,26 @@ func TestA403IsRetriedIfItHasARetryAfter(t *testing.T) {
 	}
 }
 
-func TestADeletionThatIsNotFoundSaysToCheckTheBaseURL(t *testing.T) {
+func TestA404SaysToCheckTheBaseURLUnlessAConversationWasAskedFor(t *testing.T) {
 	srv := serve(t, reply(404, `{"error":"no such route"}`))
+	client := newClient(t, srv.URL)
+	ctx := t.Context()
+	for operation, err := range map[string]error{
+		"delete conversations": second(deleteA(ctx, client)),
+		"list conversations":   second(client.AllConversations(ctx, memoryplugin.ConversationFilter{})),
+		"count conversations":  second(client.CountConversations(ctx)),
+	} {
+		require.ErrorIs(t, err, memoryplugin.ErrNotFound)
+		assert.EqualError(t, err, `memoryplugin: `+operation+`: 404 Not Found: "no such route": check the base URL (1 attempt)`)
+	}
 
-	result, err := deleteA(t.Context(), newClient(t, srv.URL))
+	_, err := client.GetTranscript(ctx, "a")
 
-	requireNotDeleted(t, result, err)
 	require.ErrorIs(t, err, memoryplugin.ErrNotFound)
-	assert.EqualError(t, err, `memoryplugin: delete conversations: 404 Not Found: "no such route": check the base URL (1 attempt)`)
+	assert.NotContains(t, err.Error(), "base URL")
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func TestARedirectIsNeverFollowed(t *testing.T) {
 	other := serve(t, reply(200, `{"count":1}`))

@@ -147,7 +147,7 @@ func TestGivingUpIsLoggedOnceWithWhatHappenedAndWhy(t *testing.T) {
 		"not retried":       {reply(401, "", "X-Request-Id", "req_1"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 401.0, "request_id": "req_1"})},
 		"no reply":          {drop, memoryplugin.WithMaxRetries(0), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"error": "EOF"})},
 		"not documented":    {reply(202, "words"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 202.0})},
-		"above the cap":     {reply(429, "", "Retry-After", "61"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 429.0, "reason": "its Retry-After of 1m1s is above the limit of 1m0s"})},
+		"above the cap":     {reply(429, "", "Retry-After", "61"), memoryplugin.WithMaxRetries(4), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"status": 429.0, "reason": "the server's Retry-After of 1m1s is above the limit of 1m0s"})},
 		"a near deadline":   {reply(429, "", "Retry-After", "5"), memoryplugin.WithBackoff(0, 0), time.Second, aboutAttempt("WARN", "giving up", 1, line{"status": 429.0, "reason": "gave up: a wait of 5s would outlast the context: context deadline exceeded"})},
 		"the context ends":  {mute, memoryplugin.WithMaxRetries(4), time.Second, aboutAttempt("WARN", "giving up", 1, line{"reason": "context deadline exceeded"})},
 		"an attempt's time": {mute, memoryplugin.WithMaxRetries(0), time.Hour, aboutAttempt("WARN", "giving up", 1, line{"error": "no complete reply within the attempt timeout of 1m0s"})},

@@ -80,8 +80,8 @@ type Limiter interface {
 // WithBaseURL sets where the API is. It may carry a path prefix, under which
 // the API's own paths are put. The default is [DefaultBaseURL].
 //
-// A URL with user info, a query or a fragment is refused, as is plain http to
-// a host that is not loopback (see [WithInsecureHTTP]).
+// A URL with user info, a query or a fragment is refused, as are a host that is
+// not ASCII and plain http to one that is not loopback (see [WithInsecureHTTP]).
 func WithBaseURL(rawURL string) Option {
 	return func(c *config) error {
 		c.baseURL = rawURL
@@ -265,6 +265,8 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (*url.URL, error) {
 		return nil, errors.New("the base URL must begin with https:// (or http:// for loopback)")
 	case u.Hostname() == "":
 		return nil, errors.New("the base URL has no host")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }):
+		return nil, errors.New("the base URL's host is not ASCII: write it as it is in DNS (xn--...)")
 	case port > math.MaxUint16:
 		return nil, errors.New("the base URL's port is not a number up to 65535")
 	case u.User != nil:

@@ -100,7 +100,9 @@ func TestABaseURLThatCannotBeUsedIsRefusedAndNotRepeated(t *testing.T) {
 		"plain http to a like prefix": "http://127.0.0.1.hunter2.example.com",
 		"plain http to the network":   "http://192.168.0.1/hunter2",
 		"plain http to any address":   "http://0.0.0.0/hunter2",
-		"plain http with a long s":    "http://localho\u017ft/hunter2", // Which folds to localhost.
+		"plain http with a long s":    "http://localho\u017ft/hunter2",             // Which folds to localhost.
+		"another alphabet":            "https://www.m\u0435moryplugin.com/hunter2", // With a Cyrillic e.
+		"a zone of no text":           "https://[::1%25\xa4]/hunter2",
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := memoryplugin.NewClient(testKey, memoryplugin.WithBaseURL(rawURL))
@@ -117,7 +119,7 @@ func TestABaseURLThatCannotBeUsedIsRefusedAndNotRepeated(t *testing.T) {
 func FuzzBaseURL(f *testing.F) {
 	for _, rawURL := range []string{
 		"https://example.com/#", "https://user:#@example.com", "https://#.example.com", "https://example.com/?#", "https://example.com:#",
-		"http://localhost/#", "http://127.0.0.1:80/#", "http://[::1]:80/#", "http://[::1%25lo]/#", "http://[::ffff:127.0.0.1]/#", "http://LOCALHO\u017fT/#",
+		"http://localhost/#", "http://127.0.0.1:80/#", "http://[::1]:80/#", "http://[::1%25lo]/#", "https://[::%25l#\xa4]/", "http://[::ffff:127.0.0.1]/#", "http://LOCALHO\u017fT/#",
 		"HTTP://127.1/#", "http://2130706433/#", "http://0x7f.1/#", "http://localhost.#", "//#", "https:#", "ftp://#", "https://[::1/#", "https://example.com/%zz#",
 		"https://example.com/a/../#//", `https://example.com\@#`, "https://example.com%2f@#", "https://ex%41mple.com/%2e%2e/#", "#\n",
 	} {

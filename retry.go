@@ -113,7 +113,7 @@ type retryAfterTooLong struct {
 }
 
 func (e *retryAfterTooLong) Error() string {
-	return fmt.Sprintf("its Retry-After of %v is above the limit of %v", e.reply.RetryAfter, e.most)
+	return fmt.Sprintf("the server's Retry-After of %v is above the limit of %v", e.reply.RetryAfter, e.most)
 }
 
 func (e *retryAfterTooLong) Unwrap() error { return e.reply }
