@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -32,21 +33,21 @@ var (
 	errKeyReused = &problem{http.StatusUnprocessableEntity, "belongs to another account or other ids", "Idempotency-Key"}
 	errToken     = &problem{http.StatusUnauthorized, "must be the service's token: Bearer TOKEN", "Authorization"}
 	errHost      = &problem{http.StatusForbidden, "must be a loopback address, since the service has no token", "Host"}
+	errNoPath    = &problem{http.StatusNotFound, "there is nothing but POST /erasures and GET /erasures/{id}", ""}
 )
 
 type api struct {
 	settings
-	store store
-	queue *river.Client[*sql.Tx]
+	store    store
+	queue    *river.Client[*sql.Tx]
+	creating sync.Mutex // so that many callers can't keep the runs from SQLite's one connection
 }
 
 func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /erasures", a.answer(a.create))
 	mux.HandleFunc("GET /erasures/{id}", a.answer(a.show))
-	mux.HandleFunc("/", a.answer(func(http.ResponseWriter, *http.Request) (int, any, error) {
-		return 0, nil, &problem{http.StatusNotFound, "there is nothing but POST /erasures and GET /erasures/{id}", ""}
-	}))
+	mux.HandleFunc("/", a.answer(func(http.ResponseWriter, *http.Request) (int, any, error) { return 0, nil, errNoPath }))
 	return mux
 }
 
@@ -83,6 +84,8 @@ func (a *api) create(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	a.creating.Lock()
+	defer a.creating.Unlock()
 	id, err := a.store.create(r.Context(), request, func(tx *sql.Tx, id string) error {
 		_, err := a.queue.InsertTx(r.Context(), tx, eraseArgs{Erasure: id}, &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true}})
 		return err
@@ -135,7 +138,7 @@ func unreadable(err error) *problem {
 	} else if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		told.Reason, told.Field = "the member is unknown, or its value has the wrong type", string(semantic.JSONPointer)
 	}
-	told.Field = told.Field[:min(len(told.Field), maxText)]
+	told.Field = strings.ToValidUTF8(told.Field[:min(len(told.Field), maxText)], "")
 	return told
 }
 
@@ -157,6 +160,5 @@ func checkText(field, text string) error {
 	if strings.TrimSpace(text) != "" && len(text) <= maxText && utf8.ValidString(text) && !strings.Contains(text, "\x00") {
 		return nil
 	}
-	reason := fmt.Sprintf("must be UTF-8 of 1 to %d bytes, not blank and without U+0000", maxText)
-	return &problem{http.StatusUnprocessableEntity, reason, field}
+	return &problem{http.StatusUnprocessableEntity, fmt.Sprintf("must be UTF-8 of 1 to %d bytes, not blank and without U+0000", maxText), field}
 }

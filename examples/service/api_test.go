@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -30,6 +31,7 @@ func TestBadRequestIsRefusedAndTheFieldNamed(t *testing.T) {
 		"another type":         {body: `{"account":"alice","conversationIds":["a",7]}`, status: 400, field: "/conversationIds/1"},
 		"null id":              {body: `{"account":"alice","conversationIds":["a",null]}`, status: 422, field: "/conversationIds/1"},
 		"unknown member":       {body: `{"account":"alice","ids":["a"]}`, status: 400, field: "/ids"},
+		"unknown member, cut":  {body: `{"x` + strings.Repeat("é", maxText) + `":1}`, status: 400, field: "/x" + strings.Repeat("é", maxText/2-1)},
 		"long unknown member":  {body: `{"` + long + `x":1}`, status: 400, field: "/" + long[:maxText-1]},
 		"member twice":         {body: `{"account":"alice","account":"bob","conversationIds":["a"]}`, status: 400, field: "/account"},
 		"other case":           {body: `{"Account":"alice","conversationIds":["a"]}`, status: 400, field: "/Account"},
@@ -182,19 +184,26 @@ func TestWithoutTokenOnlyLoopbackIsListenedOn(t *testing.T) {
 // FuzzReadRequest looks for a body that is read as other ids than it has, or than
 // another reader of JSON finds in it.
 func FuzzReadRequest(f *testing.F) {
-	f.Add([]byte(erasureBody("alice", "conv-1", "Ünï", "\u2028")))
-	f.Add([]byte("{\"account\":\"a\",\"conversationIds\":[\"\xff\"]}"))
-	f.Add([]byte(`{"account":"a","conversationIds":["\ud800","\ud83d\ude00"]}`))
-	f.Add([]byte(`{"account":"a","conversationIds":["a"],"conversationIds":["b"]}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Add([]byte(erasureBody("alice", "conv-1", "Ünï", "\u2028")), "key")
+	f.Add([]byte("{\"account\":\"a\",\"conversationIds\":[\"\xff\"]}"), "")
+	f.Add([]byte(`{"account":"a","conversationIds":["\ud800","\ud83d\ude00"]}`), "\xff")
+	f.Add([]byte(`{"account":"a","conversationIds":["a"],"conversationIds":["b"]}`), " ")
+	f.Fuzz(func(t *testing.T, body []byte, key string) {
 		r := httptest.NewRequest(http.MethodPost, "/erasures", strings.NewReader(string(body)))
 		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", key)
+
 		request, err := readRequest(httptest.NewRecorder(), r)
 
 		if err != nil {
 			require.IsType(t, (*problem)(nil), err, "every refusal is one that the caller is told")
+			answer, err := json.Marshal(err)
+			require.NoError(t, err)
+			require.Less(t, len(answer), 4*maxText)
 			return
 		}
+		require.Equal(t, key, request.key.String)
+		require.True(t, utf8.ValidString(key) && strings.TrimSpace(key) != "")
 		var other erasureRequest
 		require.NoError(t, stdjson.Unmarshal(body, &other))
 		other.key = request.key

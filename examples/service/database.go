@@ -24,13 +24,13 @@ type database struct {
 	*sql.DB
 	queue  riverdriver.Driver[*sql.Tx]
 	close  func()
-	values string // SQL for a JSON array, $2, as rows: all in which the engines' queries differ
+	values string // SQL for a JSON array, $2, as rows: the only difference between the engines' queries
 }
 
 // openDatabase opens PostgreSQL if there is a URL, or else a file of SQLite.
 func openDatabase(ctx context.Context, postgresURL, file string) (*database, error) {
 	if postgresURL == "" {
-		name := (&url.URL{Path: filepath.ToSlash(file)}).EscapedPath() // It may have what a URL gives a meaning.
+		name := (&url.URL{Path: filepath.ToSlash(file)}).EscapedPath() // It may have characters that mean something in a URL.
 		db, err := sql.Open("sqlite", "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_txlock=immediate")
 		if err != nil {
 			return nil, err

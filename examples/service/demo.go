@@ -23,7 +23,6 @@ func demo(ctx context.Context, s settings) error {
 	s.vault = func(context.Context, string) (string, error) { return memoryplugintest.APIKey, nil }
 	s.log = slog.New(slog.DiscardHandler)
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	var shown error
 	s.listening = func(url string) {
 		shown = showErasure(ctx, url)

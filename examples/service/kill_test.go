@@ -43,7 +43,8 @@ var binary = sync.OnceValues(func() (path string, err error) {
 type process struct {
 	url    string
 	cmd    *exec.Cmd
-	stdout strings.Builder // whole once it is done
+	stdout strings.Builder // whole once it is done, as is stderr
+	stderr strings.Builder
 	logged map[string]chan string
 	done   chan struct{} // closed once it has ended
 }
@@ -81,6 +82,7 @@ func launch(t *testing.T, s settings, env ...string) *process {
 func (p *process) read(stderr io.Reader) {
 	defer close(p.done)
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		p.stderr.WriteString(lines.Text() + "\n")
 		for message, logged := range p.logged {
 			if _, rest, ok := strings.Cut(lines.Text(), message); ok {
 				select {
@@ -98,7 +100,7 @@ func (p *process) awaitURL(t *testing.T) {
 	select {
 	case p.url = <-p.logged[listening]:
 	case <-p.done:
-		require.Fail(t, "the service did not start", p.cmd.ProcessState)
+		require.Fail(t, "the service did not start", p.stderr.String())
 	}
 }
 
@@ -106,6 +108,18 @@ func (p *process) awaitURL(t *testing.T) {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
+}
+
+// drain ends the process in peace, where there are signals.
+func (p *process) drain(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		p.kill()
+		return
+	}
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.done
+	require.Zero(t, p.cmd.ProcessState.ExitCode(), p.stderr.String())
 }
 
 // restartable is a service whose process changes, for clients that try again.
@@ -166,7 +180,7 @@ const (
 )
 
 // Clients try again with the same Idempotency-Key while the service is killed over
-// and over. Then it may work off what is left.
+// and over, and drained once. Then it may work off what is left.
 func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, s settings) {
@@ -192,7 +206,11 @@ func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
 			service.set(startProcess(t, s))
 		}
 
-		requireAllTrue(t, service.url(), <-locations, asked, had, api)
+		found := <-locations
+		service.p.drain(t)
+		service.set(startProcess(t, s))
+
+		requireAllTrue(t, service.url(), found, asked, had, api)
 		assert.Positive(t, hits.Load(), "no kill met a request")
 		t.Log("kills that met a request:", hits.Load())
 	})
@@ -242,30 +260,55 @@ func TestMissingKeyIsLookedForAgainAfterAMinute(t *testing.T) {
 	assert.Contains(t, <-p.logged[runEnded], "wait=1m0s")
 }
 
-// net/http quotes a reply that is none in its error, which otelhttp puts into the span.
-func TestTracesHaveNoWordsOfTheServer(t *testing.T) {
+// net/http quotes a status that is no number in its error, which otelhttp puts into the
+// span, and logs what comes unasked.
+func TestAKeyThatTheServerEchoesIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
-			_, _ = http.ReadRequest(bufio.NewReader(conn))
-			_, _ = conn.Write([]byte("no status line, but " + memoryplugintest.APIKey + "\r\n\r\n"))
+			reader := bufio.NewReader(conn)
+			_, _ = http.ReadRequest(reader)
+			_, _ = conn.Write([]byte("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"))
+			_, _ = conn.Write([]byte("HTTP/1.1 " + memoryplugintest.APIKey + "\r\n\r\n"))
+			_, _ = http.ReadRequest(reader)
 			_ = conn.Close()
 		}
 	}()
 	s := testSettings(t, "")
 	s.baseURL = "http://" + listener.Addr().String()
 	p := startProcess(t, s, "OTEL_TRACES_EXPORTER=console")
-	ask(t, p.url, "conv-1")
+	location := ask(t, p.url, "conv-1")
 	<-p.logged[runEnded]
+	reason := get(t, p.url+location).Reason
 
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	<-p.done
 
 	assert.Contains(t, p.stdout.String(), `"Name":"HTTP DELETE"`)
-	assert.NotContains(t, p.stdout.String(), memoryplugintest.APIKey)
+	assert.NotContains(t, p.stdout.String()+p.stderr.String()+reason, memoryplugintest.APIKey)
+}
+
+func TestNoTracesAreExportedUnlessAnExporterIsNamed(t *testing.T) {
+	t.Parallel()
+	var exports atomic.Int64
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { exports.Add(1) }))
+	t.Cleanup(collector.Close)
+	api := memoryplugintest.NewServer(t)
+	for exporter, exported := range map[string]bool{"": false, "OTEL_TRACES_EXPORTER=otlp": true} {
+		exports.Store(0)
+		s := testSettings(t, "")
+		s.baseURL = api.URL
+		p := startProcess(t, s, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL, exporter)
+		waitFor(t, p.url+ask(t, p.url, "conv-1"), done)
+
+		require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+		<-p.done
+
+		assert.Equal(t, exported, exports.Load() > 0, exporter)
+	}
 }
 
 func TestTwoInstancesShareTheWorkAndOneIsKilled(t *testing.T) {
@@ -339,5 +382,6 @@ func requireAllTrue(t *testing.T, url string, locations []string, asked [][]stri
 		}
 	}
 	require.Empty(t, api.Conversations())
+	require.Zero(t, counts[stillThere])
 	t.Log("fates:", counts)
 }

@@ -98,7 +98,7 @@ func serve(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: (&api{s, store{db}, queue}).handler(), ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+	server := &http.Server{Handler: (&api{settings: s, store: store{db}, queue: queue}).handler(), ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelError)}
 	// Not ctx: River would cancel what is on the wire when it ends.
 	if err := queue.Start(context.WithoutCancel(ctx)); err != nil {
@@ -138,7 +138,7 @@ func newQueue(s settings, db *database, tracing *trace.TracerProvider, stop cont
 	river.AddWorker(workers, &worker{settings: s, store: store{db}, client: client, stop: stop})
 	return river.NewClient(db.queue, &river.Config{
 		Logger: s.log, Workers: workers, JobTimeout: s.jobTimeout, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 8}},
-		MaxAttempts: 30_000, // With maxWait, more than half a year.
+		MaxAttempts: 30_000, // At ten minutes each (see backoff), more than half a year.
 		// Jobs of a process that died. One without a timeout is never rescued.
 		RescueStuckJobsAfter: s.jobTimeout + s.jobTimeout/5,
 	})
@@ -146,9 +146,7 @@ func newQueue(s settings, db *database, tracing *trace.TracerProvider, stop cont
 
 // newTracing exports nothing unless OTEL_TRACES_EXPORTER names an exporter.
 func newTracing(ctx context.Context, log *slog.Logger) (*trace.TracerProvider, error) {
-	if os.Getenv("OTEL_TRACES_EXPORTER") == "" {
-		return trace.NewTracerProvider(), nil
-	}
+	_ = os.Setenv("OTEL_TRACES_EXPORTER", cmp.Or(os.Getenv("OTEL_TRACES_EXPORTER"), "none"))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Error("traces are not exported", "error", err) }))
 	exporter, err := autoexport.NewSpanExporter(ctx)
 	return trace.NewTracerProvider(trace.WithBatcher(wordless{exporter})), err

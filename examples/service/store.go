@@ -68,9 +68,8 @@ func (s store) create(ctx context.Context, request *erasureRequest, enqueue func
 
 // find returns an erasure with what is known of each id, or sql.ErrNoRows.
 func (s store) find(ctx context.Context, id string) (*erasure, error) {
-	e := &erasure{ID: id, Conversations: map[string][]string{
-		deleted: {}, gone: {}, notListed: {}, stillThere: {}, unconfirmed: {}, pending: {},
-	}}
+	lists := map[string][]string{deleted: {}, gone: {}, notListed: {}, stillThere: {}, unconfirmed: {}, pending: {}}
+	e := &erasure{ID: id, Conversations: lists}
 	row := s.QueryRowContext(ctx, "SELECT account, state, reason FROM erasures WHERE id = $1", id)
 	if err := row.Scan(&e.Account, &e.State, &e.Reason); err != nil {
 		return nil, err
@@ -115,9 +114,7 @@ func (s store) claim(ctx context.Context, id string) (*run, error) {
 
 // note commits that this run is about to send ids, so that the next one knows if this one dies.
 func (r *run) note(ctx context.Context, ids []string) error {
-	return r.commit(ctx, nil, func(tx *sql.Tx) error {
-		return r.set(ctx, tx, ids, "sent_by = $3", r.number)
-	})
+	return r.commit(ctx, nil, func(tx *sql.Tx) error { return r.set(ctx, tx, ids, "sent_by = $3", r.number) })
 }
 
 // settle commits what became of ids that were sent.

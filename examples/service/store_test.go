@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"sync"
 	"testing"
 
 	"github.com/memoryplugin/memoryplugin-go"
@@ -16,9 +17,40 @@ func newErasure(t *testing.T, s settings, ids ...string) (store, string) {
 	require.NoError(t, err)
 	t.Cleanup(db.close)
 	require.NoError(t, db.migrate(t.Context()))
-	id, err := store{db}.create(t.Context(), &erasureRequest{Account: "alice", ConversationIDs: ids}, func(*sql.Tx, string) error { return nil })
+	id, err := store{db}.create(t.Context(), &erasureRequest{Account: "alice", ConversationIDs: ids, key: sql.NullString{String: "key", Valid: true}}, func(*sql.Tx, string) error { return nil })
 	require.NoError(t, err)
 	return store{db}, id
+}
+
+func TestSQLiteHasOneWriterWhoWaits(t *testing.T) {
+	s := testSettings(t, "")
+	db, err := openDatabase(t.Context(), "", s.sqlite)
+	require.NoError(t, err)
+	defer db.close()
+	var journal string
+	var patience int
+
+	require.NoError(t, db.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&journal))
+	require.NoError(t, db.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&patience))
+
+	assert.Equal(t, 1, db.Stats().MaxOpenConnections)
+	assert.Equal(t, "wal", journal)
+	assert.Equal(t, 10_000, patience)
+}
+
+func TestInstancesThatStartTogetherMigrateOnce(t *testing.T) {
+	url := postgresDatabase(t)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			db, err := openDatabase(t.Context(), url, "")
+			if assert.NoError(t, err) {
+				defer db.close()
+				assert.NoError(t, db.migrate(t.Context()))
+			}
+		})
+	}
+	group.Wait()
 }
 
 func fates(t *testing.T, s store, id string) map[string]string {

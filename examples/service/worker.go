@@ -5,7 +5,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/memoryplugin/memoryplugin-go"
@@ -15,13 +18,10 @@ import (
 var errNoKey = errors.New("no usable API key for this account")
 
 // eraseArgs is a job. It only wakes a worker; the rest is in the service's own tables.
-type eraseArgs struct {
-	Erasure string `json:"erasure"`
-}
+type eraseArgs struct{ Erasure string }
 
 func (eraseArgs) Kind() string { return "erase" }
 
-// worker works off erasures, a run at a time.
 type worker struct {
 	river.WorkerDefaults[eraseArgs]
 	settings
@@ -40,7 +40,7 @@ func backoff(run int64) time.Duration {
 	return min(time.Second<<min(max(run-1, 0), 10), 10*time.Minute)
 }
 
-// Work makes one run: until the erasure is done, something is in the way, or half the job's time is over.
+// Work makes one run: until the erasure is done, something is in the way, or the job's time is nearly over.
 func (w *worker) Work(ctx context.Context, job *river.Job[eraseArgs]) error {
 	r, err := w.store.claim(ctx, job.Args.Erasure)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -48,11 +48,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[eraseArgs]) error {
 	} else if err != nil {
 		return err
 	}
-	// The other half is for what is on the wire by then, and to commit it.
-	stop, cancel := context.WithTimeout(w.stop, w.jobTimeout/2)
-	defer cancel()
-	state, reason, wait := w.next(w.erase(ctx, stop, r), r.number)
-	w.log.InfoContext(ctx, "run ended", "erasure", r.erasure, "run", r.number, "state", state, "reason", reason, "wait", wait)
+	err = w.erase(ctx, r)
+	state, reason, wait := w.next(err, r.number)
+	w.log.InfoContext(ctx, "run ended", "erasure", r.erasure, "run", r.number, "state", state, "wait", wait, "error", err)
 	if err := r.end(ctx, state, reason); errors.Is(err, errNotOwned) {
 		wait = w.jobTimeout // The newer run does the rest. It has the same job, which nil would end.
 	} else if err != nil || state == done {
@@ -61,32 +59,31 @@ func (w *worker) Work(ctx context.Context, job *river.Job[eraseArgs]) error {
 	return river.JobSnooze(wait) // Not an error: River would keep them all in the job's row.
 }
 
-// erase sends what is open, then verifies what is still in doubt. It sends nothing more once stop has ended.
-func (w *worker) erase(ctx, stop context.Context, r *run) error {
+// erase sends what is open, then verifies what is still in doubt.
+func (w *worker) erase(ctx context.Context, r *run) error {
 	key, keyErr := w.vault(ctx, r.account)
 	client, err := w.client.WithAPIKey(key)
 	if err := cmp.Or(keyErr, err); err != nil {
-		w.log.WarnContext(ctx, "no usable key", "account", r.account, "error", err) // Not for the caller to know.
-		return errNoKey
+		return fmt.Errorf("%w: %w", errNoKey, err)
 	}
-	failure := w.send(ctx, stop, r, client)
-	// A batch that is refused keeps no others back.
-	if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](failure); failure != nil && (!ok || reply.Retryable()) {
-		return failure
-	}
+	failure := w.send(ctx, r, client)
 	e, err := w.store.find(ctx, r.erasure)
-	if err != nil || len(e.Conversations[unconfirmed]) == 0 {
+	reply, _ := errors.AsType[*memoryplugin.ErrorResponse](failure)
+	notNow := reply != nil && (reply.RetryAfter > 0 || errors.Is(reply, memoryplugin.ErrUnauthorized))
+	if err != nil || notNow || w.stop.Err() != nil || len(e.Conversations[unconfirmed]) == 0 {
 		return cmp.Or(failure, err)
 	}
-	result, err := client.VerifyDeleted(stop, e.Conversations[unconfirmed]) // It only reads, so it may be cut off.
-	if stop.Err() != nil {
-		err = memoryplugin.ErrStopped
+	verifying, cancel := context.WithTimeout(w.stop, w.jobTimeout/4) // It only reads, so it may be cut off.
+	defer cancel()
+	result, err := client.VerifyDeleted(verifying, e.Conversations[unconfirmed])
+	if failure != nil {
+		result.Present = nil // A later run may delete them.
 	}
-	return cmp.Or(r.settleVerified(ctx, result), failure, err)
+	return cmp.Or(r.settleVerified(ctx, result), err, failure)
 }
 
 // send deletes what is open, and settles each batch as it comes back.
-func (w *worker) send(ctx, stop context.Context, r *run, client *memoryplugin.Client) error {
+func (w *worker) send(ctx context.Context, r *run, client *memoryplugin.Client) error {
 	e, err := w.store.find(ctx, r.erasure)
 	if err != nil {
 		return err
@@ -95,20 +92,23 @@ func (w *worker) send(ctx, stop context.Context, r *run, client *memoryplugin.Cl
 	if err := r.note(ctx, ids); err != nil {
 		return err
 	}
-	size := 100
-	if r.number > 1 {
-		size = min(size, len(ids)/10+1) // One that the server refuses keeps few others back.
-	}
-	stop, cancel := context.WithCancel(stop)
+	// An id that the server refuses must not keep others back: each run puts fewer into a batch, and others.
+	size := max(1, min(100, len(ids))>>(r.number-1))
+	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	// The other half of the job's time is for what is on the wire by then, and for verifying.
+	stop, cancel := context.WithTimeout(w.stop, w.jobTimeout/2)
 	defer cancel()
-	var unsettled error
-	settle := func(result *memoryplugin.DeleteConversationsResult, _ error) {
+	var unsettled, held error
+	settle := func(result *memoryplugin.DeleteConversationsResult, err error) {
+		if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok && reply.RetryAfter > 0 {
+			held = err
+		}
 		if unsettled = cmp.Or(r.settle(ctx, result), unsettled); unsettled != nil {
 			cancel() // Nothing more is deleted that can't be recorded.
 		}
 	}
 	_, err = client.DeleteConversationsInBatches(ctx, ids, memoryplugin.BatchOptions{Size: size, Stop: stop.Done(), OnBatch: settle})
-	return cmp.Or(unsettled, err)
+	return cmp.Or(unsettled, held, err)
 }
 
 // next returns the state of an erasure after a run, and how long it waits for the next one.
@@ -119,10 +119,14 @@ func (w *worker) next(err error, run int64) (state, reason string, wait time.Dur
 		return done, "", 0
 	case w.stop.Err() != nil, errors.Is(err, memoryplugin.ErrStopped) && reply == nil && !errors.Is(err, memoryplugin.ErrUnconfirmed):
 		return queued, "", 0 // Nothing failed: there was no time left.
-	case errors.Is(err, errNoKey), errors.Is(err, memoryplugin.ErrUnauthorized):
-		return waiting, err.Error(), w.keyWait // Keys are rotated.
+	case errors.Is(err, errNoKey):
+		return waiting, errNoKey.Error(), w.keyWait // Keys are rotated.
+	case errors.Is(err, memoryplugin.ErrUnauthorized):
+		return waiting, err.Error(), w.keyWait
 	case reply != nil && reply.RetryAfter > 0:
 		return waiting, err.Error(), min(reply.RetryAfter, time.Hour)
+	case !strings.HasPrefix(err.Error(), "memoryplugin: "):
+		return waiting, "internal error", backoff(run) // The log has it. It is not for the caller to know.
 	}
 	return waiting, err.Error(), backoff(run)
 }
