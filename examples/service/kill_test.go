@@ -268,13 +268,14 @@ func TestAKeyThatTheServerEchoesIsNotPrinted(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
+		first := "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 		for conn, err := listener.Accept(); err == nil; conn, err = listener.Accept() {
 			reader := bufio.NewReader(conn)
 			_, _ = http.ReadRequest(reader)
-			_, _ = conn.Write([]byte("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"))
-			_, _ = conn.Write([]byte("HTTP/1.1 " + memoryplugintest.APIKey + "\r\n\r\n"))
-			_, _ = http.ReadRequest(reader)
+			_, _ = conn.Write([]byte(first + "HTTP/1.1 " + memoryplugintest.APIKey + "\r\n\r\n"))
+			_, _ = http.ReadRequest(reader) // Until it closes the connection.
 			_ = conn.Close()
+			first = ""
 		}
 	}()
 	s := testSettings(t, "")

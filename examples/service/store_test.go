@@ -41,7 +41,7 @@ func TestSQLiteHasOneWriterWhoWaits(t *testing.T) {
 func TestInstancesThatStartTogetherMigrateOnce(t *testing.T) {
 	url := postgresDatabase(t)
 	var group sync.WaitGroup
-	for range 4 {
+	for range 16 {
 		group.Go(func() {
 			db, err := openDatabase(t.Context(), url, "")
 			if assert.NoError(t, err) {
