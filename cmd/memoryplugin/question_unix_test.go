@@ -384,16 +384,14 @@ func TestAListThatChangesAtTheQuestionChangesNothing(t *testing.T) {
 	assert.Equal(t, []string{numbered(3)}, srv.Conversations())
 }
 
-func TestAHostThatCouldDeceiveIsQuoted(t *testing.T) {
+func TestAHostThatCouldDeceiveIsRefused(t *testing.T) {
 	t.Parallel()
-	at := command(t, "https://evil\u202e.example", "delete", "a").atTerminal(0, 1, 2)
 
-	at.asked()
-	at.typed("no\n")
-	got := at.end()
+	got := command(t, "https://evil\u202e.example", "delete", "--yes", "a").run()
 
 	assert.Equal(t, 3, got.code)
-	assert.NotContains(t, at.screen.String(), "\u202e")
+	assert.Contains(t, got.stderr, "the base URL's host is not ASCII")
+	assert.NotContains(t, got.stderr, "\u202e")
 }
 
 func TestAJournalThatIsReplacedAtTheQuestionIsLeftAlone(t *testing.T) {
