@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/memoryplugin/memoryplugin-go"
 	"github.com/memoryplugin/memoryplugin-go/memoryplugintest"
@@ -95,7 +96,7 @@ func ExampleBatchOptions_signal() {
 	ctx := context.Background()
 	ids := []string{"conv-1", "conv-2"}
 
-	interrupted, restore := signal.NotifyContext(context.Background(), os.Interrupt)
+	interrupted, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(interrupted, restore) // A second Ctrl-C ends the program.
 	result, err := client.DeleteConversationsInBatches(ctx, ids, memoryplugin.BatchOptions{Stop: interrupted.Done()})
 

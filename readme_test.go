@@ -34,7 +34,7 @@ func TestEverySnippetOfTheREADMEIsCompiled(t *testing.T) {
 	snippets := regexp.MustCompile("(?s)```go\r?\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	require.NotEmpty(t, snippets)
 	for _, snippet := range snippets {
-		assert.Contains(t, compiled.String(), unindented(snippet[1]))
+		assert.True(t, strings.Contains(compiled.String(), unindented(snippet[1])), "compiled nowhere:\n%s", snippet[1])
 	}
 }
 

@@ -33,7 +33,7 @@ func main() {
 		log.Print(err)
 	}
 	verified, err := client.VerifyDeleted(ctx, ids)
-	fmt.Println("gone:", len(verified.Gone), "still there:", verified.Present)
+	fmt.Println("gone:", len(verified.Gone), "still there:", verified.Present, "unknown:", verified.Unknown)
 	if err != nil || len(verified.Present) > 0 {
 		log.Fatalln("not done:", err)
 	}

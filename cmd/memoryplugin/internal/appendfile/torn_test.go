@@ -10,7 +10,7 @@ import (
 
 func TestAHeaderThatIsTornAnywhereIsWrittenAnew(t *testing.T) {
 	t.Parallel()
-	for n := range len(header) - 1 { // Then only the line end lacks.
+	for n := range len(header) - 1 { // Then only the line end is missing.
 		for _, zeros := range []string{"", "\x00", strings.Repeat("\x00", len(header)-n)} {
 			path := write(t, header[:n]+zeros)
 

@@ -186,7 +186,7 @@ func TestAJournalThatIsTornAnywhereKeepsItsWholeLines(t *testing.T) {
 		torn := lastLines[:n]
 		whole := torn[:strings.LastIndex(torn, "\n")+1]
 		wantCut := n - len(whole)
-		if strings.HasPrefix(lastLines[n:], "\n") { // Only the line end lacks.
+		if strings.HasPrefix(lastLines[n:], "\n") { // Only the line end is missing.
 			whole, wantCut = torn+"\n", 0
 		}
 		path := write(t, begin+torn)

@@ -134,7 +134,7 @@ func (s *Summary) advice(g deletion.Group) string {
 	case g.Reason == deletion.StillThere && g.Err == nil:
 		return "the server keeps them: look at them in MemoryPlugin."
 	case g.Status > 0 && g.Status < 500:
-		return "mend what the error says, then " + again
+		return "fix what the error says, then " + again
 	}
 	return again
 }

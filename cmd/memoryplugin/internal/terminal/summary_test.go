@@ -46,7 +46,7 @@ func TestASummarySaysWhatToDo(t *testing.T) {
 		{"404", "check --base-url, or MEMORYPLUGIN_BASE_URL: a proxy or a login page", status(404)},
 		{"a redirect", "check --base-url, or MEMORYPLUGIN_BASE_URL: a proxy or a login page", status(302)},
 		{"413", "use a smaller --batch-size", status(413)},
-		{"422", "mend what the error says", status(422)},
+		{"422", "fix what the error says", status(422)},
 		{"503", "run the command again", status(503)},
 		{"HTML", "check --base-url, or MEMORYPLUGIN_BASE_URL: a proxy or a login page", unanswered(fmt.Errorf("a page: %w", memoryplugin.ErrUnexpectedResponse))},
 		{"an unknown host", "check --base-url and the network", unanswered(&net.DNSError{IsNotFound: true})},
