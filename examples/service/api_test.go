@@ -16,6 +16,7 @@ import (
 )
 
 func TestBadRequestIsRefusedAndTheFieldNamed(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	s := testSettings(t, "")
 	s.baseURL = api.URL
@@ -120,6 +121,7 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 
 // A web site can give its own name the address 127.0.0.1, and its scripts then talk to the service.
 func TestWithoutTokenNoOtherNameIsAnsweredTo(t *testing.T) {
+	t.Parallel()
 	s := testSettings(t, "")
 	url, _ := startService(t, s)
 	for host, ok := range map[string]bool{
@@ -144,6 +146,7 @@ func TestWithoutTokenNoOtherNameIsAnsweredTo(t *testing.T) {
 }
 
 func TestTokenIsAskedFor(t *testing.T) {
+	t.Parallel()
 	s := testSettings(t, "")
 	s.baseURL, s.token = memoryplugintest.NewServer(t).URL, "secret"
 	url, _ := startService(t, s)
@@ -167,6 +170,7 @@ func TestTokenIsAskedFor(t *testing.T) {
 }
 
 func TestWithoutTokenOnlyLoopbackIsListenedOn(t *testing.T) {
+	t.Parallel()
 	for addr, ok := range map[string]bool{
 		"127.0.0.1:0": true, "[::1]:0": true, "localhost:0": true,
 		":0": false, "0.0.0.0:0": false, "[::]:0": false, "192.0.2.1:0": false, "example.com:0": false, "": false,

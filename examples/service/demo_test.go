@@ -12,6 +12,7 @@ import (
 )
 
 func TestDemoPrintsWhatTheREADMEShows(t *testing.T) {
+	t.Parallel()
 	path, err := binary()
 	require.NoError(t, err)
 	cmd := exec.Command(path, "--demo")

@@ -113,6 +113,7 @@ func TestIDThatTheServerKeepsIsStillThere(t *testing.T) {
 }
 
 func TestRetryAfterSnoozesTheJob(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations("conv-1")
 	api.FailNext(memoryplugintest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}})
@@ -131,6 +132,7 @@ func TestRetryAfterSnoozesTheJob(t *testing.T) {
 }
 
 func TestRetryAfterIsObeyedWhateverFailedBefore(t *testing.T) {
+	t.Parallel()
 	w := &worker{settings: settings{keyWait: time.Minute}, stop: t.Context()}
 	api := memoryplugintest.NewServer(t)
 	api.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
@@ -150,6 +152,7 @@ func TestRetryAfterIsObeyedWhateverFailedBefore(t *testing.T) {
 }
 
 func TestRefusedKeyWaitsUntilItIsRotated(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations("conv-1")
 	s := testSettings(t, "")
@@ -182,6 +185,7 @@ func TestRefusedKeyWaitsUntilItIsRotated(t *testing.T) {
 }
 
 func TestOutageIsWaitedOut(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations("conv-1")
 	api.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
@@ -211,6 +215,7 @@ func failuresInTheQueue(t *testing.T, s settings) (n int) {
 }
 
 func TestWaitAfterARun(t *testing.T) {
+	t.Parallel()
 	reply := func(status int, after time.Duration) error {
 		return &memoryplugin.ErrorResponse{StatusCode: status, RetryAfter: after}
 	}
@@ -245,6 +250,7 @@ func TestWaitAfterARun(t *testing.T) {
 }
 
 func TestJobThatRiverRetriesWaitsTenMinutesAtMost(t *testing.T) {
+	t.Parallel()
 	for attempt, wait := range map[int]time.Duration{1: time.Second, 4: 8 * time.Second, 30_000: 10 * time.Minute} {
 		next := (&worker{}).NextRetry(&river.Job[eraseArgs]{JobRow: &rivertype.JobRow{Attempt: attempt}})
 
@@ -268,6 +274,7 @@ func TestJobIsTriedForHalfAYear(t *testing.T) {
 }
 
 func TestRefusedIDsKeepNoOthersBack(t *testing.T) {
+	t.Parallel()
 	ids := numbered("conv", 300)
 	bad := append(slices.Clone(ids[:12]), ids[150], ids[250])
 	for name, refusal := range map[string]memoryplugintest.Fault{
@@ -345,6 +352,7 @@ func TestWhatIsInDoubtIsVerifiedHoweverSlowlyItIsSent(t *testing.T) {
 }
 
 func TestListThatTakesTooLongIsAReasonToWait(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations("conv-1")
 	api.FailNext(memoryplugintest.Fault{Drop: true}, memoryplugintest.Fault{Status: http.StatusForbidden})
@@ -365,6 +373,7 @@ func TestListThatTakesTooLongIsAReasonToWait(t *testing.T) {
 }
 
 func TestEachAccountHasItsOwnKey(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	sent := make(chan string, 10)
 	api.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
@@ -386,6 +395,7 @@ func TestEachAccountHasItsOwnKey(t *testing.T) {
 }
 
 func TestNothingMoreIsSentIfItCannotBeRecorded(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	s := testSettings(t, "")
 	db, id := newErasure(t, s, numbered("conv", 3000)...)
@@ -435,6 +445,7 @@ func TestErasureWhoseJobIsLostIsWokenByTheSameRequest(t *testing.T) {
 
 // It takes more than one job's time, so it is done in several runs.
 func TestLongErasureTakesSeveralRuns(t *testing.T) {
+	t.Parallel()
 	ids := numbered("conv", 2000)
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations(ids...)
@@ -537,6 +548,7 @@ func TestConcurrentRequestsWithOneKeyAreOneErasure(t *testing.T) {
 
 // A run that is overtaken, as by a process that was suspended, shares its job with the newer one.
 func TestOvertakenRunDoesNotEndTheJobOfTheNewer(t *testing.T) {
+	t.Parallel()
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations("conv-1")
 	s := testSettings(t, "")

@@ -36,6 +36,8 @@ const patience = 90 * time.Second // for what must come, but at its own time
 
 // onEngines runs a test on SQLite, and on PostgreSQL if it is installed.
 func onEngines(t *testing.T, test func(t *testing.T, s settings)) {
+	t.Helper()
+	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		test(t, testSettings(t, ""))

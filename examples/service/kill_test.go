@@ -135,7 +135,6 @@ func TestKilledAtTheWorstMoment(t *testing.T) {
 	t.Parallel()
 	for _, when := range []moment{onArrival, afterApplying, afterReplying} {
 		t.Run(string(when), func(t *testing.T) {
-			t.Parallel()
 			onEngines(t, func(t *testing.T, s settings) { killAt(t, s, when) })
 		})
 	}
@@ -182,7 +181,6 @@ const (
 // Clients try again with the same Idempotency-Key while the service is killed over
 // and over, and drained once. Then it may work off what is left.
 func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
-	t.Parallel()
 	onEngines(t, func(t *testing.T, s settings) {
 		api := memoryplugintest.NewServer(t)
 		asked, had := manyErasures(api)
@@ -217,10 +215,10 @@ func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
 }
 
 func TestSIGTERMAwaitsWhatIsOnTheWire(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no SIGTERM")
 	}
-	t.Parallel()
 	s := testSettings(t, "")
 	api := memoryplugintest.NewServer(t)
 	api.AddConversations("conv-1")

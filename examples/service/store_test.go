@@ -23,6 +23,7 @@ func newErasure(t *testing.T, s settings, ids ...string) (store, string) {
 }
 
 func TestSQLiteHasOneWriterWhoWaits(t *testing.T) {
+	t.Parallel()
 	s := testSettings(t, "")
 	db, err := openDatabase(t.Context(), "", s.sqlite)
 	require.NoError(t, err)
@@ -39,6 +40,7 @@ func TestSQLiteHasOneWriterWhoWaits(t *testing.T) {
 }
 
 func TestInstancesThatStartTogetherMigrateOnce(t *testing.T) {
+	t.Parallel()
 	url := postgresDatabase(t)
 	var group sync.WaitGroup
 	for range 16 {
