@@ -105,11 +105,10 @@ func (a *api) show(_ http.ResponseWriter, r *http.Request) (int, any, error) {
 	return http.StatusOK, e, err
 }
 
-// erasureRequest is the body of POST /erasures, and the key in its header.
 type erasureRequest struct {
-	Account         string   `json:"account"`
-	ConversationIDs []string `json:"conversationIds"`
-	key             sql.NullString
+	Account         string         `json:"account"`
+	ConversationIDs []string       `json:"conversationIds"`
+	key             sql.NullString // in the header
 }
 
 // readRequest reads ids to the letter. encoding/json would turn invalid UTF-8 and half

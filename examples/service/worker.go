@@ -73,7 +73,8 @@ func (w *worker) erase(ctx context.Context, r *run) error {
 	if err != nil || notNow || w.stop.Err() != nil || len(e.Conversations[unconfirmed]) == 0 {
 		return cmp.Or(failure, err)
 	}
-	verifying, cancel := context.WithTimeout(w.stop, w.jobTimeout/4) // It only reads, so it may be cut off.
+	deadline, _ := ctx.Deadline()
+	verifying, cancel := context.WithDeadline(w.stop, deadline.Add(-w.jobTimeout/10)) // It only reads, so it may be cut off.
 	defer cancel()
 	result, err := client.VerifyDeleted(verifying, e.Conversations[unconfirmed])
 	if failure != nil {
