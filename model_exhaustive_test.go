@@ -197,6 +197,7 @@ func TestEveryRunOfBatchesTellsTheTruth(t *testing.T) {
 	for _, run := range []modelRun{
 		{ids: 4, size: 2, concurrency: 1},
 		{ids: 4, size: 4, concurrency: 1},
+		{ids: 3, size: 3, concurrency: 1},
 		{ids: 3, size: 2, concurrency: 1, retries: 1},
 		{ids: 4, size: 2, concurrency: 2},
 		{ids: 4, size: 2, concurrency: 2, longerFirst: true},

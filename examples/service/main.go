@@ -49,7 +49,7 @@ func main() {
 	flag.StringVar(&s.addr, "addr", "127.0.0.1:8080", "`address` to listen on; loopback only, unless SERVICE_TOKEN is set")
 	flag.StringVar(&s.sqlite, "sqlite", "erasures.db", "`file` of the SQLite database, unless DATABASE_URL names a PostgreSQL")
 	keys := flag.String("keys", "keys.json", "`file` with the API key of each account, as a JSON object")
-	flag.DurationVar(&s.jobTimeout, "job-timeout", 5*time.Minute, "how long a job may run; after half of it, it sends no more")
+	flag.DurationVar(&s.jobTimeout, "job-timeout", 5*time.Minute, "how long a job may run; after half of it, it sends no more, and what is on the wire may take 1m")
 	demonstrate := flag.Bool("demo", false, "show one erasure against a server in memory")
 	flag.Parse()
 	if flag.NArg() > 0 || s.jobTimeout < time.Second {
