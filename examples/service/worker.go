@@ -93,7 +93,7 @@ func (w *worker) send(ctx context.Context, r *run, client *memoryplugin.Client) 
 	if err := r.note(ctx, ids); err != nil {
 		return err
 	}
-	// An id that the server refuses must not keep others back: each run puts fewer into a batch, and others.
+	// An id that the server refuses must not keep others back: each run halves the batches, and mixes them anew.
 	size := max(1, min(100, len(ids))>>(r.number-1))
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	// The other half of the job's time is for what is on the wire by then, and for verifying.
