@@ -100,6 +100,25 @@ func TestIdempotencyKeyNamesOneErasure(t *testing.T) {
 	})
 }
 
+func TestTwoIdempotencyKeysAreOneJoined(t *testing.T) {
+	t.Parallel()
+	s := testSettings(t, "")
+	url, _ := startService(t, s)
+	request, err := http.NewRequest(http.MethodPost, url+"/erasures", strings.NewReader(erasureBody("alice", "conv-1")))
+	require.NoError(t, err)
+	request.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {"a", "b"}}
+
+	two, err := do(request)
+	require.NoError(t, err)
+	joined, err := post(url, "a, b", erasureBody("alice", "conv-1"))
+	require.NoError(t, err)
+	first, err := post(url, "a", erasureBody("alice", "conv-1"))
+	require.NoError(t, err)
+
+	assert.Equal(t, two, joined)
+	assert.NotEqual(t, two, first)
+}
+
 func TestWhatIsNotThereIsNotFound(t *testing.T) {
 	onEngines(t, func(t *testing.T, s settings) {
 		url, _ := startService(t, s)
