@@ -192,7 +192,7 @@ func TestOutageIsWaitedOut(t *testing.T) {
 		return memoryplugintest.Fault{Status: http.StatusServiceUnavailable}
 	})
 	s := testSettings(t, "")
-	s.baseURL = api.URL
+	s.baseURL, s.jobTimeout = api.URL, time.Minute
 	url, _ := startService(t, s)
 	location := ask(t, url, "conv-1")
 	assert.Contains(t, waitFor(t, url+location, waiting).Reason, "503")
@@ -329,7 +329,7 @@ func TestIDThatWasOnlyRefusedIsSentAgain(t *testing.T) {
 // Sending alone takes longer than a job may send.
 func TestWhatIsInDoubtIsVerifiedHoweverSlowlyItIsSent(t *testing.T) {
 	onEngines(t, func(t *testing.T, s settings) {
-		ids := numbered("missing", 1200)
+		ids := numbered("missing", 600)
 		db, id := newErasure(t, s, ids...)
 		crashed, err := db.claim(t.Context(), id)
 		require.NoError(t, err)
@@ -339,9 +339,9 @@ func TestWhatIsInDoubtIsVerifiedHoweverSlowlyItIsSent(t *testing.T) {
 			if r.Method != http.MethodDelete {
 				return memoryplugintest.Fault{}
 			}
-			return memoryplugintest.Fault{Delay: 600 * time.Millisecond}
+			return memoryplugintest.Fault{Delay: 1200 * time.Millisecond}
 		})
-		s.baseURL, s.jobTimeout = api.URL, 2*time.Second
+		s.baseURL, s.jobTimeout = api.URL, 4*time.Second
 		url, _ := startService(t, s)
 
 		again, err := post(url, "key", erasureBody("alice", ids...))
@@ -524,7 +524,7 @@ func (f writerFunc) Write(line []byte) (int, error) { return f(line) }
 func TestConcurrentRequestsWithOneKeyAreOneErasure(t *testing.T) {
 	onEngines(t, func(t *testing.T, s settings) {
 		api := memoryplugintest.NewServer(t)
-		s.baseURL = api.URL
+		s.baseURL, s.jobTimeout = api.URL, time.Minute
 		url, _ := startService(t, s)
 		var mu sync.Mutex
 		var locations []string
