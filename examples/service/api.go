@@ -126,7 +126,6 @@ func readRequest(w http.ResponseWriter, r *http.Request) (*erasureRequest, error
 	return request, request.check()
 }
 
-// unreadable says what keeps a body from being read, and where.
 func unreadable(err error) *problem {
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", large.Limit), ""}

@@ -136,19 +136,74 @@ func TestRetryAfterIsObeyedWhateverFailedBefore(t *testing.T) {
 	w := &worker{settings: settings{keyWait: time.Minute}, stop: t.Context()}
 	api := memoryplugintest.NewServer(t)
 	api.FailFunc(func(r memoryplugintest.Request) memoryplugintest.Fault {
-		if len(api.Requests()) > 1 {
+		switch len(api.Requests()) {
+		case 1:
+			return memoryplugintest.Fault{Status: http.StatusBadRequest}
+		case 2:
 			return memoryplugintest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3600"}}}
 		}
-		return memoryplugintest.Fault{Status: http.StatusBadRequest}
+		return memoryplugintest.Fault{Delay: 200 * time.Millisecond, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}
 	})
-	db, id := newErasure(t, testSettings(t, ""), numbered("conv", 200)...)
+	db, id := newErasure(t, testSettings(t, ""), numbered("conv", 300)...)
 	w.store, w.jobTimeout, w.client = db, time.Minute, api.Client(memoryplugin.WithMaxRetryAfter(0))
 	r, err := db.claim(t.Context(), id)
 	require.NoError(t, err)
 
-	_, _, wait := w.next(w.send(t.Context(), r, w.client), 1)
+	ctx, cancel := context.WithTimeout(t.Context(), w.jobTimeout)
+	defer cancel()
+	stopped, stop := context.WithCancel(t.Context())
 
+	err = w.send(ctx, r, w.client)
+	stop()
+	w.stop = stopped // A shutdown changes nothing about it.
+	state, _, wait := w.next(err, 1)
+
+	assert.Equal(t, waiting, state)
 	assert.Equal(t, time.Hour, wait)
+}
+
+func TestNothingIsSentInTheSecondHalfOfAJobsTime(t *testing.T) {
+	t.Parallel()
+	api := memoryplugintest.NewServer(t)
+	db, id := newErasure(t, testSettings(t, ""), "conv-1")
+	r, err := db.claim(t.Context(), id)
+	require.NoError(t, err)
+	w := &worker{settings: settings{jobTimeout: time.Hour}, store: db, stop: t.Context()}
+	ctx, cancel := context.WithTimeout(t.Context(), w.jobTimeout/3) // The vault took its time.
+	defer cancel()
+
+	err = w.send(ctx, r, api.Client())
+
+	require.ErrorIs(t, err, memoryplugin.ErrStopped)
+	assert.Empty(t, api.Requests())
+}
+
+// It is answered, but leaves out what was in doubt before.
+func TestShutdownLeavesWhatIsInDoubtForTheNextRun(t *testing.T) {
+	onEngines(t, func(t *testing.T, s settings) {
+		db, id := newErasure(t, s, "conv-1")
+		crashed, err := db.claim(t.Context(), id)
+		require.NoError(t, err)
+		require.NoError(t, crashed.note(t.Context(), []string{"conv-1"}))
+		stopped, stop := context.WithCancel(t.Context())
+		api := memoryplugintest.NewServer(t)
+		api.FailFunc(func(memoryplugintest.Request) memoryplugintest.Fault {
+			stop()
+			return memoryplugintest.Fault{Status: http.StatusOK, Body: `{"deleted":[],"count":0}`}
+		})
+		s.jobTimeout = time.Minute
+		w := &worker{settings: s, store: db, client: api.Client(), stop: stopped}
+		ctx, cancel := context.WithTimeout(t.Context(), s.jobTimeout)
+		defer cancel()
+
+		err = w.Work(ctx, &river.Job[eraseArgs]{JobRow: &rivertype.JobRow{}, Args: eraseArgs{Erasure: id}})
+
+		require.ErrorAs(t, err, new(*river.JobSnoozeError))
+		e, err := db.find(t.Context(), id)
+		require.NoError(t, err)
+		assert.Equal(t, queued, e.State)
+		assert.Equal(t, []string{"conv-1"}, e.Conversations[unconfirmed])
+	})
 }
 
 func TestRefusedKeyWaitsUntilItIsRotated(t *testing.T) {
@@ -408,8 +463,10 @@ func TestNothingMoreIsSentIfItCannotBeRecorded(t *testing.T) {
 		return memoryplugintest.Fault{}
 	})
 	w := &worker{settings: settings{jobTimeout: time.Minute}, store: db, stop: t.Context()}
+	ctx, cancel := context.WithTimeout(t.Context(), w.jobTimeout)
+	defer cancel()
 
-	err = w.send(t.Context(), r, api.Client())
+	err = w.send(ctx, r, api.Client())
 
 	require.ErrorIs(t, err, errNotOwned)
 	assert.Less(t, len(api.Requests()), 20, "of 30")

@@ -30,13 +30,12 @@ var errNotOwned = errors.New("another run owns this erasure now")
 
 type store struct{ *database }
 
-// erasure is one request. Its conversations are listed by what became of them.
 type erasure struct {
 	ID            string              `json:"id"`
 	Account       string              `json:"account"`
 	State         string              `json:"state"`
 	Reason        string              `json:"reason,omitempty"`
-	Conversations map[string][]string `json:"conversations"`
+	Conversations map[string][]string `json:"conversations"` // by what became of them
 }
 
 // create stores an erasure, or finds that of the same key, and calls enqueue in the same transaction.
@@ -114,12 +113,12 @@ func (s store) claim(ctx context.Context, id string) (*run, error) {
 
 // note commits that this run is about to send ids, so that the next one knows if this one dies.
 func (r *run) note(ctx context.Context, ids []string) error {
-	return r.commit(ctx, nil, func(tx *sql.Tx) error { return r.set(ctx, tx, ids, "sent_by = $3", r.number) })
+	return r.commit(ctx, nil, func(ctx context.Context, tx *sql.Tx) error { return r.set(ctx, tx, ids, "sent_by = $3", r.number) })
 }
 
 // settle commits what became of ids that were sent.
 func (r *run) settle(ctx context.Context, result *memoryplugin.DeleteConversationsResult) error {
-	return r.commit(ctx, result.Deleted, func(tx *sql.Tx) error {
+	return r.commit(ctx, result.Deleted, func(ctx context.Context, tx *sql.Tx) error {
 		return cmp.Or(
 			r.set(ctx, tx, result.Unconfirmed, "doubt = TRUE"),
 			r.set(ctx, tx, result.NotListed, "fate = CASE WHEN doubt THEN fate ELSE $3 END", notListed),
@@ -130,7 +129,7 @@ func (r *run) settle(ctx context.Context, result *memoryplugin.DeleteConversatio
 
 // settleVerified commits what became of ids that were in doubt.
 func (r *run) settleVerified(ctx context.Context, result *memoryplugin.VerifyResult) error {
-	return r.commit(ctx, nil, func(tx *sql.Tx) error {
+	return r.commit(ctx, nil, func(ctx context.Context, tx *sql.Tx) error {
 		return cmp.Or(
 			r.set(ctx, tx, result.Gone, "fate = $3", gone),
 			r.set(ctx, tx, result.Present, "fate = $3", stillThere),
@@ -140,14 +139,14 @@ func (r *run) settleVerified(ctx context.Context, result *memoryplugin.VerifyRes
 
 // end commits how far the erasure is when the run ends.
 func (r *run) end(ctx context.Context, state, reason string) error {
-	return r.commit(ctx, nil, func(tx *sql.Tx) error {
+	return r.commit(ctx, nil, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE erasures SET state = $1, reason = $2 WHERE id = $3", state, reason, r.erasure)
 		return err
 	})
 }
 
 // commit runs f in a transaction if this run owns the erasure, and keeps confirmed deletions in any case.
-func (r *run) commit(ctx context.Context, confirmed []string, f func(*sql.Tx) error) error {
+func (r *run) commit(ctx context.Context, confirmed []string, f func(context.Context, *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second) // The job's time may be over.
 	defer cancel()
 	var owner int64
@@ -156,7 +155,7 @@ func (r *run) commit(ctx context.Context, confirmed []string, f func(*sql.Tx) er
 		row := tx.QueryRowContext(ctx, "UPDATE erasures SET run = run WHERE id = $1 RETURNING run", r.erasure)
 		err := row.Scan(&owner)
 		if err == nil && owner == r.number {
-			err = f(tx)
+			err = f(ctx, tx)
 		}
 		return cmp.Or(err, r.set(ctx, tx, confirmed, "fate = $3, sent_by = 0", deleted))
 	})

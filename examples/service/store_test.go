@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"sync"
 	"testing"
@@ -123,6 +124,26 @@ func TestConfirmedDeletionIsNeverTakenBack(t *testing.T) {
 		require.NoError(t, r.settleVerified(t.Context(), &memoryplugin.VerifyResult{Present: []string{"a"}}))
 
 		assert.Equal(t, map[string]string{"a": deleted}, fates(t, db, id))
+	})
+}
+
+func TestWhatARunLearntIsCommittedEvenIfItsTimeIsOver(t *testing.T) {
+	onEngines(t, func(t *testing.T, s settings) {
+		db, id := newErasure(t, s, "a", "b", "c", "d")
+		r, err := db.claim(t.Context(), id)
+		require.NoError(t, err)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+
+		require.NoError(t, r.note(over, []string{"a", "b", "c"}))
+		require.NoError(t, r.settle(over, &memoryplugin.DeleteConversationsResult{Deleted: []string{"a"}, NotListed: []string{"b"}, Unconfirmed: []string{"c"}}))
+		require.NoError(t, r.settleVerified(over, &memoryplugin.VerifyResult{Gone: []string{"c"}}))
+		require.NoError(t, r.end(over, waiting, "time"))
+
+		assert.Equal(t, map[string]string{"a": deleted, "b": notListed, "c": gone, "d": pending}, fates(t, db, id))
+		e, err := db.find(t.Context(), id)
+		require.NoError(t, err)
+		assert.Equal(t, waiting, e.State)
 	})
 }
 

@@ -70,7 +70,7 @@ func (w *worker) erase(ctx context.Context, r *run) error {
 	e, err := w.store.find(ctx, r.erasure)
 	reply, _ := errors.AsType[*memoryplugin.ErrorResponse](failure)
 	notNow := reply != nil && (reply.RetryAfter > 0 || errors.Is(reply, memoryplugin.ErrUnauthorized))
-	if err != nil || notNow || w.stop.Err() != nil || len(e.Conversations[unconfirmed]) == 0 {
+	if err != nil || notNow || len(e.Conversations[unconfirmed]) == 0 {
 		return cmp.Or(failure, err)
 	}
 	deadline, _ := ctx.Deadline()
@@ -93,16 +93,18 @@ func (w *worker) send(ctx context.Context, r *run, client *memoryplugin.Client) 
 	if err := r.note(ctx, ids); err != nil {
 		return err
 	}
-	// An id that the server refuses must not keep others back: each run halves the batches, and mixes them anew.
-	size := max(1, min(100, len(ids))>>(r.number-1))
+	// An id that the server refuses must not keep others back: run by run the batches are halved, and mixed anew.
+	size := max(1, min(100, len(ids))>>((r.number-1)%10))
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	deadline, _ := ctx.Deadline()
 	// The other half of the job's time is for what is on the wire by then, and for verifying.
-	stop, cancel := context.WithTimeout(w.stop, w.jobTimeout/2)
+	stop, cancel := context.WithDeadline(w.stop, deadline.Add(-w.jobTimeout/2))
 	defer cancel()
 	var unsettled, held error
+	var longest time.Duration
 	settle := func(result *memoryplugin.DeleteConversationsResult, err error) {
-		if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok && reply.RetryAfter > 0 {
-			held = err
+		if reply, ok := errors.AsType[*memoryplugin.ErrorResponse](err); ok && reply.RetryAfter > longest {
+			held, longest = err, reply.RetryAfter
 		}
 		if unsettled = cmp.Or(r.settle(ctx, result), unsettled); unsettled != nil {
 			cancel() // Nothing more is deleted that can't be recorded.
@@ -118,14 +120,14 @@ func (w *worker) next(err error, run int64) (state, reason string, wait time.Dur
 	switch {
 	case err == nil:
 		return done, "", 0
-	case w.stop.Err() != nil, errors.Is(err, memoryplugin.ErrStopped) && reply == nil && !errors.Is(err, memoryplugin.ErrUnconfirmed):
-		return queued, "", 0 // Nothing failed: there was no time left.
 	case errors.Is(err, errNoKey):
 		return waiting, errNoKey.Error(), w.keyWait // Keys are rotated.
 	case errors.Is(err, memoryplugin.ErrUnauthorized):
 		return waiting, err.Error(), w.keyWait
 	case reply != nil && reply.RetryAfter > 0:
 		return waiting, err.Error(), min(reply.RetryAfter, time.Hour)
+	case w.stop.Err() != nil, errors.Is(err, memoryplugin.ErrStopped) && reply == nil && !errors.Is(err, memoryplugin.ErrUnconfirmed):
+		return queued, "", 0 // Nothing failed: there was no time left.
 	case !strings.HasPrefix(err.Error(), "memoryplugin: "):
 		return waiting, "internal error", backoff(run) // The log has it. It is not for the caller to know.
 	}
