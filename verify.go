@@ -31,14 +31,15 @@ type VerifyResult struct {
 // Neither is enough alone: a list may hide a conversation, and a gateway may answer
 // 404 for everything. Any other id is Unknown. The call reads one complete list,
 // and a transcript for each id that the list lacks, a few at a time. If five
-// transcripts in a row fail, it stops, and the rest is Unknown.
+// transcripts in a row fail, or after a 401 or a Retry-After above
+// [WithMaxRetryAfter], it stops, and the rest is Unknown.
 //
 // Gone means that the account of this API key has no conversation with exactly this
 // id. So an id of another account is Gone, and so is one that is misspelt, has a
 // space or "\r" at its end, or is the platform's instead of [Conversation].ID.
 //
 // The result is never nil. A nil error means that Unknown is empty, not that
-// Present is. Otherwise it is the first failure: see [Client.AllConversations] and
+// Present is. Otherwise it is the first failure, or that reply: see [Client.AllConversations] and
 // [Client.GetTranscript]. If an id is blank or not valid UTF-8, or ctx is nil, the
 // error is [ErrInvalidArgument], every id is Unknown, and nothing is sent.
 //
@@ -98,17 +99,24 @@ func (c *Client) verify(ctx context.Context, ids []string, found []presence) err
 	}
 	failures := make([]error, len(missing))
 	var inRow atomic.Int32
+	var last atomic.Pointer[callError] // after which every other read would fail
 	inParallel(len(missing), func(n int) {
-		if inRow.Load() >= maxFailuresInRow {
+		if inRow.Load() >= maxFailuresInRow || last.Load() != nil {
 			return // What is left is unsettled.
 		}
 		i := missing[n]
 		if found[i], failures[n] = c.look(ctx, ids[i]); failures[n] != nil {
 			inRow.Add(1)
+			if _, tooLong := errors.AsType[*retryAfterTooLong](failures[n]); tooLong || errors.Is(failures[n], ErrUnauthorized) {
+				last.CompareAndSwap(nil, failures[n].(*callError))
+			}
 		} else if inRow.Load() < maxFailuresInRow { // Once it has ended, it stays so.
 			inRow.Store(0)
 		}
 	})
+	if end := last.Load(); end != nil {
+		return end
+	}
 	for _, err := range failures {
 		if err != nil && inRow.Load() >= maxFailuresInRow {
 			first := *err.(*callError)

@@ -343,6 +343,37 @@ func TestAnOutageInTheMiddleOfAVerificationEndsIt(t *testing.T) {
 	}
 }
 
+// Every fourth transcript is refused, so five in a row never fail.
+func TestAReplyThatIsForAllReadsEndsAVerification(t *testing.T) {
+	for name, step := range map[string]http.HandlerFunc{
+		"401":                    reply(401, `{"error":"no"}`),
+		"429 with a Retry-After": reply(429, `{"error":"no"}`, "Retry-After", "3600"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int32
+				m := remember(listAndTranscripts(listing(), func(w http.ResponseWriter, r *http.Request) {
+					<-time.After(time.Second)
+					switch n := asked.Add(1); {
+					case n == 1:
+						reply(400, `{"error":"this one"}`)(w, r)
+					case n%4 == 0:
+						step(w, r)
+					default:
+						notFound(w, r)
+					}
+				}))
+
+				result, err := once(t, m).VerifyDeleted(t.Context(), numberedIDs(1000))
+
+				assertDivided(t, result, err, 1000)
+				assert.LessOrEqual(t, asked.Load(), int32(4+3), "what was on the wire")
+				assert.ErrorContains(t, err, name[:3])
+			})
+		})
+	}
+}
+
 func TestAnOutageCostsAVerificationFewRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := remember(listAndTranscripts(listing(), reply(503, ``)))
