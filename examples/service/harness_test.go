@@ -172,17 +172,13 @@ func get(t *testing.T, url string) erasure {
 }
 
 // waitFor polls an erasure until it is in state.
-func waitFor(t *testing.T, url, state string) erasure {
+func waitFor(t *testing.T, url, state string) (e erasure) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		e := get(t, url)
-		if e.State == state {
-			return e
-		}
-		require.True(t, time.Now().Before(deadline), "not %s in %s: %+v", state, patience, e)
-		time.Sleep(20 * time.Millisecond)
-	}
+	require.Eventually(t, func() bool {
+		e = get(t, url)
+		return e.State == state
+	}, patience, 20*time.Millisecond, "%s is not %s", url, state)
+	return e
 }
 
 // requireTruth checks every fate of a finished erasure against what the server knows:

@@ -128,8 +128,16 @@ type restartable struct {
 	p  *process
 }
 
-func (r *restartable) set(p *process) { r.mu.Lock(); defer r.mu.Unlock(); r.p = p }
-func (r *restartable) url() string    { r.mu.Lock(); defer r.mu.Unlock(); return r.p.url }
+// restart ends the process and starts another one. Until then no client is told where.
+func (r *restartable) restart(t *testing.T, s settings, end func(*process)) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end(r.p)
+	r.p = startProcess(t, s)
+}
+
+func (r *restartable) url() string { r.mu.Lock(); defer r.mu.Unlock(); return r.p.url }
 
 func TestKilledAtTheWorstMoment(t *testing.T) {
 	t.Parallel()
@@ -186,7 +194,11 @@ func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
 		asked, had := manyErasures(api)
 		api.FailFunc(slowAndUnreliable)
 		var inFlight, hits atomic.Int64
-		pass := proxy(api, func(moment) bool { return true })
+		moments := make(chan moment, 10*erasures*perEach) // Nobody waits to report one.
+		pass := proxy(api, func(m moment) bool {
+			moments <- m
+			return true
+		})
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			inFlight.Add(1)
 			defer inFlight.Add(-1)
@@ -198,15 +210,15 @@ func TestTwentyKillsLoseAndFakeNothing(t *testing.T) {
 		locations := askPersistently(t, service.url, asked)
 
 		for range kills {
-			time.Sleep(50*time.Millisecond + rand.N(350*time.Millisecond)) // Any moment will do.
+			for range 1 + rand.N(erasures/kills) { // So that there are enough for all kills.
+				<-moments
+			}
 			hits.Add(min(1, inFlight.Load()))
-			service.p.kill()
-			service.set(startProcess(t, s))
+			service.restart(t, s, func(p *process) { p.kill() })
 		}
 
 		found := <-locations
-		service.p.drain(t)
-		service.set(startProcess(t, s))
+		service.restart(t, s, func(p *process) { p.drain(t) })
 
 		requireAllTrue(t, service.url(), found, asked, had, api)
 		assert.Positive(t, hits.Load(), "no kill met a request")
@@ -361,7 +373,6 @@ func askPersistently(t *testing.T, url func() string, asked [][]string) <-chan [
 					locations = append(locations, r.location)
 					break
 				}
-				time.Sleep(10 * time.Millisecond)
 			}
 		}
 		result <- locations

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bufio"
 	"database/sql"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,7 +18,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -97,25 +98,27 @@ func (c *cluster) start() (missing string, err error) {
 	}
 	c.server = command(postgresProgram("postgres"), "-D", data, "-k", c.dir,
 		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300")
+	log, err := c.server.StderrPipe()
+	if err != nil {
+		return "", err
+	}
 	if err := c.server.Start(); err != nil {
 		return "", err
 	}
-	return "", c.awaitReady()
+	return "", awaitReady(log)
 }
 
-func (c *cluster) awaitReady() error {
-	db, err := sql.Open("pgx", c.url("postgres"))
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	for range 300 {
-		if err = db.Ping(); err == nil {
+// awaitReady reads what PostgreSQL logs until it is ready, and the rest meanwhile.
+func awaitReady(log io.Reader) error {
+	var said strings.Builder
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		if strings.Contains(lines.Text(), "ready to accept connections") {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
 			return nil
 		}
-		time.Sleep(100 * time.Millisecond)
+		said.WriteString(lines.Text() + "\n")
 	}
-	return err
+	return fmt.Errorf("PostgreSQL did not start: %s", said.String())
 }
 
 func postgresProgram(name string) string {

@@ -163,12 +163,15 @@ func (p *proxy) accepts() bool {
 
 // soon waits until f returns true, and reports whether it does.
 func soon(f func() bool) bool {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if f() {
-			return true
+	tooLate := time.After(10 * time.Second)
+	for again := time.Tick(5 * time.Millisecond); !f(); {
+		select {
+		case <-again:
+		case <-tooLate:
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 func (p *proxy) said() string {
